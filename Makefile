@@ -1,0 +1,32 @@
+# `make bench` and `make test` each do all of their own set-up in .venv; nothing else is needed than Python >= 3.11.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: bench test test-all check clean
+
+bench: $(READY)          ## run the quick suite, print the leaderboard and where the page is
+	$(BIN)/gaugeblock run --suite quick --out results/quick
+
+test: $(READY)           ## the default test suite
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-all: $(READY)       ## everything, the long tests too
+	$(BIN)/python -m pytest -m "not gpu"
+
+check: $(READY)          ## lint and types; the link tree shows mypy the package as it is imported
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build/types && mkdir -p build/types/gaugeblock
+	ln -s $(CURDIR)/bench/* $(foreach part,programs compiled methods metrics,$(CURDIR)/$(part)) build/types/gaugeblock/
+	cd build/types && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p gaugeblock
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'gaugeblock needs Python >= 3.11, this is ' + sys.version.split()[0])"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build results *.egg-info

@@ -1,0 +1,1 @@
+"""Functions CompiledModel -> CompiledModel that keep the function computed and hide the circuit."""
