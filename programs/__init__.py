@@ -1,0 +1,46 @@
+"""The RASP language, its exact interpreter, and the library of programs. Free of torch."""
+
+if __name__ == "programs":
+    raise ImportError("'programs/' is the package gaugeblock.programs: import gaugeblock.programs")
+
+from gaugeblock.programs.domain import ALL_INPUTS, Domain
+from gaugeblock.programs.expression import (
+    Selector,
+    SOp,
+    causal,
+    everything,
+    indices,
+    key,
+    local,
+    loop,
+    map_n,
+    query,
+    select,
+    strided,
+    where,
+)
+from gaugeblock.programs.program import Program, program
+from gaugeblock.programs.registry import get, names, register
+
+__all__ = [
+    "ALL_INPUTS",
+    "Domain",
+    "Program",
+    "SOp",
+    "Selector",
+    "causal",
+    "everything",
+    "get",
+    "indices",
+    "key",
+    "local",
+    "loop",
+    "map_n",
+    "names",
+    "program",
+    "query",
+    "register",
+    "select",
+    "strided",
+    "where",
+]

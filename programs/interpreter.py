@@ -1,0 +1,397 @@
+"""The meaning of the language: the exact values of a program's expressions, for many inputs at once.
+
+Inputs of one length are evaluated together. An s-op becomes a column, integer codes into the distinct values
+it takes, and Python functions are called once per combination of values that occurs. A selector becomes a
+boolean array [batch, query, key]. What does not depend on the input has a batch of 1 and is broadcast.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import reduce
+from numbers import Rational
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from gaugeblock.programs.errors import ProgramError
+from gaugeblock.programs.expression import (
+    MISSING,
+    And,
+    Constant,
+    Elementwise,
+    Get,
+    Indices,
+    Mean,
+    Node,
+    Not,
+    Or,
+    Select,
+    SOp,
+    Sum,
+    Tokens,
+    Value,
+    apply,
+    children,
+    plain,
+    postorder,
+    selects,
+)
+
+if TYPE_CHECKING:
+    from gaugeblock.programs.program import Program
+
+PAIRS = 2**20
+"""Inputs are evaluated in chunks of about so many (query, key) pairs."""
+
+SHRINKING_STEPS = 500
+"""How many smaller inputs are tried to simplify one on which a program fails."""
+
+Mask = Bool[np.ndarray, "#batch pos pos"]
+
+
+@final
+@dataclass(frozen=True)
+class Column:
+    """One value per input and position: `values[codes[i, p]]`; the code past the end of an input is -1.
+
+    `values` are distinct (True, 1 and 1.0 are told apart) and all of them occur.
+    """
+
+    codes: Int[np.ndarray, "batch pos"]
+    values: tuple[Value, ...]
+
+
+def interpret(program: "Program", inputs: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """The program's output for each input. Fractions are given as floats, undefined as None.
+
+    Raises ProgramError where the program has no value, with a smallest input on which that happens.
+    """
+    try:
+        (column,) = evaluate([program.output], inputs)
+    except _Fault as fault:
+        smallest = _shrink(program, fault)
+        raise ProgramError(f"program {program.name!r} has no value: {smallest}") from fault.__cause__
+    values = [float(v) if isinstance(v, Fraction) else v for v in column.values]
+    rows = column.codes.tolist()
+    return [[values[c] for c in row[: len(xs)]] for row, xs in zip(rows, inputs, strict=True)]
+
+
+def evaluate(
+    nodes: Sequence[SOp],
+    inputs: Sequence[Sequence[Any]],
+    given: Mapping[SOp, Sequence[Sequence[Any]]] | None = None,
+) -> list[Column]:
+    """The exact values of several s-ops on many inputs of mixed lengths.
+
+    Args:
+        nodes: what to evaluate; shared subexpressions are evaluated once.
+        inputs: non-empty sequences of tokens.
+        given: values (as long as the inputs) that some s-ops are set to instead of being computed.
+
+    Returns:
+        A column for each node. Raises ProgramError where one has no value.
+    """
+    given = given or {}
+    order = list(postorder(*nodes, leaves=given))
+    by_length: dict[int, list[int]] = {}
+    for i, xs in enumerate(inputs):
+        by_length.setdefault(len(xs), []).append(i)
+    gathered = [_Gathered(len(inputs), max(by_length, default=0)) for _ in nodes]
+    for n in sorted(by_length):
+        step = max(1, PAIRS // n**2)
+        for start in range(0, len(by_length[n]), step):
+            rows = by_length[n][start : start + step]
+            fixed = {node: [values[i] for i in rows] for node, values in given.items()}
+            columns = _block(order, nodes, [inputs[i] for i in rows], fixed)
+            for target, column in zip(gathered, columns, strict=True):
+                target.add(rows, column)
+    return [target.column() for target in gathered]
+
+
+class _Gathered:
+    """A column put together from blocks."""
+
+    def __init__(self, batch: int, length: int) -> None:
+        self.codes = np.full((batch, length), -1)
+        self.index: dict[tuple[type, Value], int] = {}
+
+    def add(self, rows: list[int], column: Column) -> None:
+        new = [self.index.setdefault((type(v), v), len(self.index)) for v in column.values]
+        self.codes[rows, : column.codes.shape[1]] = np.array(new)[column.codes]
+
+    def column(self) -> Column:
+        return Column(self.codes, tuple(v for _, v in self.index))
+
+
+class _Fault(ProgramError):
+    """A node that has no value at a position of an input."""
+
+    def __init__(self, node: Node, what: str, row: int, position: int) -> None:
+        super().__init__(what)
+        self.node, self.what, self.row, self.position = node, what, row, position
+        self.xs: list[Any] = []
+
+    def __str__(self) -> str:
+        return f"{self.what}, at position {self.position} of the input {self.xs!r}"
+
+    def __reduce__(self) -> Any:  # nodes hold functions, which cannot be sent to another process
+        return ProgramError, (str(self),)
+
+
+def _shrink(program: "Program", fault: _Fault) -> _Fault:
+    """The same fault on an input from which no run of tokens can be dropped, within a number of steps."""
+    candidates = _shorter(fault.xs)
+    for _ in range(SHRINKING_STEPS):
+        xs = next(candidates, None)
+        if xs is None:
+            break
+        if program.domain.contains(xs):
+            try:
+                evaluate([program.output], [xs])
+            except _Fault as smaller:
+                if smaller.node is fault.node:
+                    fault, candidates = smaller, _shorter(xs)
+    return fault
+
+
+def _shorter(xs: list[Any]) -> Iterator[list[Any]]:
+    """The list without each run of its elements, longest runs first; never empty."""
+    for n in range(len(xs) - 1, 0, -1):
+        for start in range(len(xs) - n + 1):
+            yield xs[:start] + xs[start + n :]
+
+
+def _block(
+    order: list[Node],
+    wanted: Sequence[SOp],
+    inputs: list[Sequence[Any]],
+    given: Mapping[Any, list[Sequence[Any]]],
+) -> list[Column]:
+    """Columns of the wanted s-ops on inputs of one length; everything else is dropped after its last use."""
+    results: dict[int, Any] = {}
+    needed = [node for node in order if node not in given]
+    uses = Counter(id(child) for node in needed for child in children(node))
+    uses.update(id(node) for node in wanted)
+    for node in order:
+        try:
+            results[id(node)] = _intern(given[node]) if node in given else _value(node, results, inputs)
+        except _Fault as fault:
+            fault.xs = list(inputs[fault.row])
+            raise
+        for child in children(node) if node not in given else ():
+            uses[id(child)] -= 1
+            if not uses[id(child)]:
+                del results[id(child)]
+    return [results[id(node)] for node in wanted]
+
+
+def _value(node: Node, results: dict[int, Any], inputs: list[Sequence[Any]]) -> Any:
+    """The column of an s-op or the array of a selector, from those of its children."""
+    parts = [results[id(child)] for child in children(node)]
+    n = len(inputs[0])
+    match node:
+        case Tokens():
+            return _intern(inputs)
+        case Indices():
+            return Column(np.arange(n)[None], tuple(range(n)))
+        case Constant(value=value):
+            return Column(np.zeros((1, n), dtype=int), (value,))
+        case Elementwise(f=f):
+            return _column(*_call(node, f, lambda *xs: apply(f, xs), [(c.codes, c.values) for c in parts]))
+        case Select(predicate=f):
+            keys, queries = parts
+            pairs = [(keys.codes[:, None, :], keys.values), (queries.codes[:, :, None], queries.values)]
+            ids, selected = _call(node, f, lambda k, q: selects(f, k, q), pairs)
+            return np.array(selected, dtype=bool)[ids]
+        case And():
+            return reduce(np.logical_and, parts)
+        case Or():
+            return reduce(np.logical_or, parts)
+        case Not():
+            return ~parts[0]
+        case Get():
+            return _get(node, *parts)
+        case Mean() | Sum():
+            return _total(node, *parts)
+    raise TypeError(f"{node!r} is not part of the language")
+
+
+def _call(
+    node: Node,
+    f: Callable[..., Any],
+    call: Callable[..., Any],
+    operands: list[tuple[np.ndarray, tuple[Any, ...]]],
+) -> tuple[np.ndarray, list[Any]]:
+    """`call` on operands given as (codes, values): its results, and which of them belongs where."""
+    combinations, ids = _combinations([c for c, _ in operands], [len(v) for _, v in operands])
+    results = []
+    for which, combination in enumerate(combinations):
+        arguments = [values[i] for (_, values), i in zip(operands, combination, strict=True)]
+        try:
+            results.append(plain(call(*arguments)))
+        except Exception as error:  # whatever a user's function raises
+            row, position, *_ = np.unravel_index(np.argmax(ids == which), ids.shape)
+            shown = ", ".join(map(repr, arguments))
+            what = f"{_function(f)}({shown}) in {_label(node)} raised {type(error).__name__}: {error}"
+            raise _Fault(node, what, int(row), int(position)) from error
+    return ids, results
+
+
+def _combinations(codes: list[np.ndarray], sizes: list[int]) -> tuple[list[tuple[int, ...]], np.ndarray]:
+    """The distinct combinations of codes that occur, and which of them stands where."""
+    shape = np.broadcast_shapes(*(c.shape for c in codes))
+    size = math.prod(sizes)
+    if size >= 2**62:
+        flat = np.stack([np.broadcast_to(c, shape).ravel() for c in codes], axis=1)
+        rows, ids = np.unique(flat, axis=0, return_inverse=True)
+        return [tuple(row) for row in rows.tolist()], ids.reshape(shape)
+    mixed = np.zeros(shape, dtype=np.int64)
+    for c, s in zip(codes, sizes, strict=True):
+        mixed = mixed * s + c
+    if size <= max(4096, 2 * mixed.size):  # a table is faster than sorting
+        occurs = np.zeros(size, dtype=bool)
+        occurs[mixed] = True
+        found, ids = np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[mixed]
+    else:
+        found, ids = np.unique(mixed, return_inverse=True)
+        ids = ids.reshape(shape)
+    return list(zip(*(a.tolist() for a in np.unravel_index(found, sizes)), strict=True)), ids
+
+
+def _intern(rows: Iterable[Sequence[Any]]) -> Column:
+    """Rows of values of one length as a column."""
+    index: dict[tuple[type, Value], int] = {}
+    codes = [[index.setdefault((type(v), v), len(index)) for v in map(plain, row)] for row in rows]
+    return Column(np.array(codes), tuple(v for _, v in index))
+
+
+def _column(ids: np.ndarray, values: Sequence[Any]) -> Column:
+    """values[ids], where values may repeat and need not all occur."""
+    index: dict[tuple[type, Value], int] = {}
+    codes = [index.setdefault((type(v), v), len(index)) for v in values]
+    distinct = [v for _, v in index]
+    occurring, ids = _combinations([np.array(codes)[ids]], [len(distinct)])
+    return Column(ids, tuple(distinct[i] for (i,) in occurring))
+
+
+def _get(node: Get, selected: Mask, value: Column, score: Column | None = None) -> Column:
+    if score is not None:
+        selected = _best(node, selected, score)
+    missing = ~selected.any(-1)
+    if node.default is MISSING and missing.any():
+        row, query = np.argwhere(missing)[0].tolist()
+        raise _Fault(node, f"{_label(node)} selects no key and has no default", row, query)
+    first = selected.argmax(-1)
+    shape = np.broadcast_shapes(first.shape, value.codes.shape)
+    codes = np.broadcast_to(value.codes, shape)
+    picked = np.take_along_axis(codes, np.broadcast_to(first, shape), axis=1)
+    if (selected.sum(-1) > 1).any():
+        same = {v: i for i, v in reversed(list(enumerate(value.values)))}  # 1 and True agree
+        classes = np.array([same[v] for v in value.values])
+        differs = selected & (classes[codes][:, None, :] != classes[picked][:, :, None])
+        if differs.any():
+            row, query, other = np.argwhere(differs)[0].tolist()
+            a, b = (value.values[c] for c in (picked[row, query], codes[row, other]))
+            one = int(np.broadcast_to(first, shape)[row, query])
+            what = f"{_label(node)} selects the keys {one} and {other}, whose values {a!r} and {b!r} differ"
+            raise _Fault(node, what, row, query)
+    if node.default is MISSING:
+        return _column(picked, value.values)
+    return _column(np.where(missing, len(value.values), picked), (*value.values, plain(node.default)))
+
+
+def _best(node: Get, selected: Mask, score: Column) -> Mask:
+    """Of the selected keys those with the best score."""
+    try:
+        defined: set[Any] = {v for v in score.values if v is not None}
+        ordered = sorted(defined, reverse=not node.largest)
+    except TypeError as error:
+        raise _Fault(node, f"the scores of {_label(node)} have no order: {error}", 0, 0) from error
+    rank = {v: i for i, v in enumerate(ordered)}
+    ranks = np.array([-1 if v is None else rank[v] for v in score.values])[score.codes][:, None, :]
+    ranks = np.where(selected, ranks, -1)
+    return (ranks == ranks.max(-1, keepdims=True)) & (ranks >= 0)
+
+
+_INTEGER, _FRACTION, _UNDEFINED, _OTHER = range(4)
+
+
+def _total(node: Mean | Sum, selected: Mask, value: Column) -> Column:
+    """Sums or means, in integer arithmetic over a common denominator."""
+    exact = [_exact(v) for v in value.values]
+    kinds = np.array([_kind(v, x) for v, x in zip(value.values, exact, strict=True)])
+    kind = np.where(selected, kinds[value.codes][:, None, :], _INTEGER).max(-1)  # of the summands together
+    if (kind == _OTHER).any():
+        row, query = np.argwhere(kind == _OTHER)[0].tolist()
+        codes = _row(value.codes, row)
+        (culprit,) = codes[_row(selected, row)[query] & (kinds[codes] == _OTHER)][:1]
+        what = f"{_label(node)} meets {value.values[culprit]!r}, which is not a finite number"
+        raise _Fault(node, what, row, query)
+    counts = selected.sum(-1)
+    default = None
+    if isinstance(node, Mean):
+        if node.default is MISSING and not counts.all():
+            row, query = np.argwhere(counts == 0)[0].tolist()
+            raise _Fault(node, f"{_label(node)} selects no key and has no default", row, query)
+        default = node.default
+    scale = math.lcm(*(x.denominator for x in exact))
+    numerators = [int(x * scale) for x in exact]
+    small = max(map(abs, numerators)) * counts.shape[-1] < 2**62
+    summands = np.array(numerators, dtype=np.int64 if small else object)[value.codes][:, None, :]
+    totals, ids = np.unique(np.where(selected, summands, 0).sum(-1), return_inverse=True)
+
+    def finish(total: int, count: int, kind: int) -> Any:
+        if isinstance(node, Mean) and not count:
+            return default
+        if kind == _UNDEFINED:
+            return None
+        if isinstance(node, Mean):
+            return Fraction(total, scale * count)
+        return total // scale if kind == _INTEGER else Fraction(total, scale)
+
+    shape = np.broadcast_shapes(selected.shape[:2], value.codes.shape)
+    operands = [
+        (ids.reshape(shape), tuple(totals.tolist())),
+        (counts, tuple(range(counts.shape[-1] + 1))),
+        (kind, (_INTEGER, _FRACTION, _UNDEFINED)),
+    ]
+    return _column(*_call(node, finish, finish, operands))
+
+
+def _exact(value: Value) -> Fraction:
+    """The value as a fraction; 0 for what cannot be added."""
+    if isinstance(value, Rational) or (isinstance(value, float) and math.isfinite(value)):
+        return Fraction(value)
+    return Fraction(0)
+
+
+def _kind(value: Value, exact: Fraction) -> int:
+    if isinstance(value, int):
+        return _INTEGER
+    if value is None:
+        return _UNDEFINED
+    return _FRACTION if value == exact and isinstance(value, (Rational, float)) else _OTHER
+
+
+def _row(array: np.ndarray, row: int) -> np.ndarray:
+    """array[row], where a batch of 1 stands for all rows."""
+    return array[row] if len(array) > 1 else array[0]
+
+
+def _label(node: Node) -> str:
+    kind = {Get: "`.get`", Mean: "`.mean`", Sum: "`.sum`", Select: "the selector"}.get(type(node), "the s-op")
+    return f"{kind} {node.name!r}" if node.name else f"{kind} without a name"
+
+
+def _function(f: Callable[..., Any]) -> str:
+    """How to find a user's function."""
+    name = getattr(f, "__name__", repr(f))
+    code = getattr(f, "__code__", None)
+    if code and name == "<lambda>":
+        return f"{name} ({Path(code.co_filename).name}, line {code.co_firstlineno})"
+    return name

@@ -1,0 +1,1 @@
+"""The programs that ship with gaugeblock, one module per topic."""

@@ -1,0 +1,47 @@
+"""Programs by name: the library, the names of published collections, and what the user registers."""
+
+from functools import cache
+from importlib import import_module
+
+from gaugeblock.programs.errors import ProgramError, UnknownName
+from gaugeblock.programs.program import Program
+
+_LIBRARY = ("counting", "order", "formal_languages", "arithmetic")
+
+_registered: dict[str, Program] = {}
+
+
+def get(name: str) -> Program:
+    """The program of that name: the library's own ("sort"), registered, or a collection's ("rasp.sort_int").
+
+    Raises UnknownName, with the nearest names.
+    """
+    found = _registered.get(name) or _library().get(name) or _conformance().get(name)
+    if found is None:
+        raise UnknownName("program", name, [*names(), *_conformance()])
+    return found
+
+
+def names(*, collections: bool = False) -> list[str]:
+    """The names of the library's and the registered programs, with `collections` those of collections too."""
+    return [*_library(), *_registered, *(_conformance() if collections else ())]
+
+
+def register(program: Program) -> Program:
+    """Make a program known to `get`; also usable as a decorator. Raises ProgramError if the name is taken."""
+    if program.name in _registered or program.name in _library() or program.name in _conformance():
+        raise ProgramError(f"there is a program named {program.name!r} already; give this one another name")
+    _registered[program.name] = program
+    return program
+
+
+@cache
+def _library() -> dict[str, Program]:
+    modules = [import_module(f"gaugeblock.programs.library.{module}") for module in _LIBRARY]
+    return {program.name: program for module in modules for program in module.PROGRAMS}
+
+
+@cache
+def _conformance() -> dict[str, Program]:
+    module = import_module("gaugeblock.programs.library.conformance")
+    return {program.name: program for program in module.PROGRAMS}
