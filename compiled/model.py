@@ -1,0 +1,163 @@
+"""The compiled model: a HookedTransformer together with what each of its parts is for."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from gaugeblock.compiled.assemble import Weights
+from gaugeblock.compiled.graph import Graph
+from gaugeblock.compiled.hooked import hooked
+from gaugeblock.compiled.lowered import Lowered
+from gaugeblock.programs.program import Program
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
+
+
+@final
+@dataclass(frozen=True)
+class Provenance:
+    """What the parts of a model are for.
+
+    Attributes:
+        directions: label of each residual dimension; "" for one the circuit does not use.
+        sites: operation -> the node that carries it out, `a{l}.h{h}` or `m{l}`.
+        neurons: MLP operation -> indices of its hidden units.
+    """
+
+    directions: tuple[str, ...]
+    sites: dict[str, str]
+    neurons: dict[str, tuple[int, ...]]
+
+
+@final
+@dataclass(frozen=True)
+class CompiledModel:
+    """A program as a transformer. Compiled by `gaugeblock.compile`, changed by variants, never in place.
+
+    Attributes:
+        program: the program, at the compiled size.
+        lowered: its operations over named variables.
+        weights: HookedTransformer's parameters, float64.
+        provenance: what each residual direction, head and neuron is for.
+        margins: staircase variable -> the smallest distance of a value from a threshold, relative to their size.
+    """
+
+    program: Program
+    lowered: Lowered
+    weights: Weights
+    provenance: Provenance
+    margins: dict[str, float]
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+
+    @cached_property
+    def hooked(self) -> "HookedTransformer":
+        """The model itself."""
+        return hooked(self.weights, self.program.name, self.device, self.dtype)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Writers, readers and edges; empty slots are left out."""
+        return Graph.of(self.hooked)
+
+    @property
+    def bos(self) -> int:
+        """Token id of the start token, always at position 0."""
+        return len(self.lowered.vocab)
+
+    @property
+    def pad(self) -> int:
+        """Token id that fills up shorter inputs."""
+        return len(self.lowered.vocab) + 1
+
+    @cached_property
+    def edge_reads(self) -> dict[str, tuple[tuple[str, str, str], ...]]:
+        """Program edges: edge -> the (operation, port, variable) reads it carries out, implicit variables too."""
+        sites = self.provenance.sites
+        reads: dict[str, list[tuple[str, str, str]]] = {}
+        for operation, port, name in self.lowered.flow:
+            writer = self.lowered.variables[name].writer
+            source = sites.get(writer, writer)
+            site = sites.get(operation, operation)
+            reader = f"{site}.{port}" if port in "qkv" else site
+            reads.setdefault(f"{source}->{reader}", []).append((operation, port, name))
+        return {edge: tuple(found) for edge, found in reads.items()}
+
+    @property
+    def program_edges(self) -> frozenset[str]:
+        """Edges along which the lowered program passes a variable."""
+        return frozenset(self.edge_reads)
+
+    def to(self, device: str | None = None, dtype: torch.dtype | None = None) -> "CompiledModel":
+        """The same model on another device or in another precision."""
+        return replace(self, device=device or self.device, dtype=dtype or self.dtype)
+
+    def encode(self, inputs: Iterable[Sequence[Any]]) -> Int[Tensor, "batch pos"]:
+        """Token ids with BOS at position 0 and PAD after the input. InputError for an input the program does not take."""
+        checked = [self.program.check(xs, self.lowered.max_len) for xs in inputs]
+        ids = {token: i for i, token in enumerate(self.lowered.vocab)}
+        width = 1 + max((len(xs) for xs in checked), default=0)
+        tokens = torch.full((len(checked), width), self.pad, dtype=torch.long)
+        tokens[:, 0] = self.bos
+        for row, xs in enumerate(checked):
+            tokens[row, 1 : len(xs) + 1] = torch.tensor([ids[x] for x in xs])
+        return tokens.to(self.device)
+
+    def real(self, tokens: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
+        """Which positions hold a token of the input (not BOS, not PAD)."""
+        return tokens < self.bos
+
+    def decode(self, logits: Float[Tensor, "batch pos out"], tokens: Int[Tensor, "batch pos"]) -> list[list[Any]]:
+        """The outputs at the real positions; None where the output is undefined."""
+        values = logits.detach().double().cpu().numpy()
+        codes = self._nearest(values[..., 0]) if self.lowered.numeric else self._chosen(values)
+        columns = self.lowered.outputs if self.lowered.numeric else self.lowered.columns
+        surface = [None if c is None else _surface(c) for c in columns]
+        real = self.real(tokens).cpu().numpy()
+        return [[None if c < 0 else surface[c] for c in row[mask]] for row, mask in zip(codes, real, strict=True)]
+
+    def batch(self, inputs: Iterable[Sequence[Any]], batch_size: int = 4096) -> list[list[Any]]:
+        """Run the model on inputs of mixed lengths."""
+        inputs = list(inputs)
+        outputs: list[list[Any]] = []
+        for start in range(0, len(inputs), batch_size):
+            tokens = self.encode(inputs[start : start + batch_size])
+            with torch.no_grad():
+                outputs += self.decode(self.hooked(tokens), tokens)
+        return outputs
+
+    def __call__(self, xs: Sequence[Any]) -> list[Any]:
+        """Run the model on one input."""
+        return self.batch([xs])[0]
+
+    def save(self, path: str | Path) -> None:
+        """Write the folder `path`: model.safetensors and model.json."""
+        from gaugeblock.compiled.files import save
+
+        save(self, Path(path))
+
+    def _chosen(self, logits: np.ndarray) -> np.ndarray:
+        """Column of the highest logit; -1 (undefined) where the model says nothing."""
+        return np.where(logits.max(-1) > 1.0, logits.argmax(-1), -1)
+
+    def _nearest(self, numbers: np.ndarray) -> np.ndarray:
+        known = np.array([float(v) for v in self.lowered.outputs])
+        order = np.argsort(known)
+        i = np.clip(np.searchsorted(known[order], numbers), 1, max(len(known) - 1, 1))
+        i = np.minimum(i, len(known) - 1)
+        left, right = known[order][np.maximum(i - 1, 0)], known[order][i]
+        return order[np.where(np.abs(numbers - left) <= np.abs(numbers - right), np.maximum(i - 1, 0), i)]
+
+
+def _surface(value: Any) -> Any:
+    from fractions import Fraction
+
+    return float(value) if isinstance(value, Fraction) else value

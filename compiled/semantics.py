@@ -1,0 +1,142 @@
+"""What the lowered program computes, variable by variable, also when some of its reads are replaced.
+
+Works on codes of values, never on weights: `codes[input, position]`, BOS at position 0. NOTHING stands for a zero
+vector (what BOS and PAD rows hold), UNKNOWN for what the program does not define, such as a `.get` at which two
+selected keys disagree; whatever depends on it is unknown too.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from gaugeblock.compiled.lowered import BOS, INDICES, PRESENT, TOKENS, Attention, Lowered, Port, Read, Table, Total
+
+NOTHING = -1
+UNKNOWN = -2
+
+Codes = Int[np.ndarray, "input pos"]
+Reads = Mapping[tuple[str, Port, str], np.ndarray]
+
+
+def token_codes(lowered: Lowered, tokens: Int[np.ndarray, "input pos"]) -> dict[str, Codes]:
+    """Codes of the variables the embeddings write, for token ids with BOS first and PAD last."""
+    size = len(lowered.vocab)
+    positions = np.broadcast_to(np.arange(tokens.shape[1]) - 1, tokens.shape)
+    return {
+        TOKENS: np.where(tokens < size, tokens, NOTHING),
+        PRESENT: np.where(tokens < size, 0, NOTHING),
+        BOS: np.where(tokens == size, 0, NOTHING),
+        INDICES: positions.copy(),  # -1, nothing, at BOS
+    }
+
+
+def run(lowered: Lowered, tokens: Int[np.ndarray, "input pos"], replaced: Reads | None = None) -> dict[str, Codes]:
+    """Codes of every variable.
+
+    Args:
+        tokens: token ids, BOS at position 0, PAD after the input.
+        replaced: (operation, port, variable) -> the codes which this one read sees instead of the variable's.
+            The read ("logits", "logits", output) replaces what the unembedding sees, returned under "logits".
+    """
+    replaced = replaced or {}
+    codes = token_codes(lowered, tokens)
+    for op in lowered.operations:
+        if isinstance(op, Attention):
+            codes.update(_attend(lowered, op, codes, replaced))
+        else:
+            seen = [replaced.get((op.name, "mlp", name), codes[name]) for name in op.reads]
+            codes[op.out] = _table(lowered, op, seen) if isinstance(op, Table) else _total(lowered, op, seen)
+    codes["logits"] = replaced.get(("logits", "logits", lowered.output), codes[lowered.output])
+    return codes
+
+
+def _attend(lowered: Lowered, op: Attention, codes: Mapping[str, Codes], replaced: Reads) -> dict[str, Codes]:
+    def see(port: Port, name: str) -> Codes:
+        return replaced.get((op.name, port, name), codes[name])
+
+    present = see("q", PRESENT)
+    n, width = present.shape
+    selected = np.broadcast_to((present == 0)[:, :, None], (n, width, width)).copy()
+    unknown = np.zeros((n, width, width), dtype=bool)
+    selected[:, :, 0] = False  # BOS is the sink
+    for condition in op.conditions:
+        keys = see("k", condition.key)[:, None, :]
+        queries = (
+            np.zeros_like(present)[:, :, None] if condition.query is None else see("q", condition.query)[:, :, None]
+        )
+        holds = condition.table[np.maximum(keys, 0), np.maximum(queries, 0)] & (keys >= 0) & (queries >= 0)
+        unknown |= (keys == UNKNOWN) | (queries == UNKNOWN)
+        selected &= holds | (keys == UNKNOWN) | (queries == UNKNOWN)
+    unknown &= selected  # a key that fails another condition is not selected, whatever the unknown one says
+    if op.ranking is not None:
+        levels = see("k", op.ranking.variable)
+        height = np.where(levels >= 0, op.ranking.levels[np.maximum(levels, 0)], 0)[:, None, :]
+        unknown |= selected & (levels == UNKNOWN)[:, None, :]
+        best = np.where(selected, height, -1).max(-1, keepdims=True)
+        selected &= (height == best) | unknown
+    doubtful = unknown.any(-1)
+    return {r.out: np.where(doubtful, UNKNOWN, _move(lowered, r, see("v", r.source), selected)) for r in op.reads}
+
+
+def _move(lowered: Lowered, read: Read, source: Codes, selected: Bool[np.ndarray, "input query key"]) -> Codes:
+    count = selected.sum(-1)
+    undefined = (selected & (source == UNKNOWN)[:, None, :]).any(-1)
+    if read.kind == "get":
+        moved = np.where(source >= 0, read.mapping[np.maximum(source, 0)], source)[:, None, :]
+        high = np.where(selected, moved, -9).max(-1)
+        low = np.where(selected, moved, np.iinfo(np.int64).max).min(-1)
+        default = NOTHING if read.default is None else read.default
+        result = np.where(count == 0, default, np.where(high == low, high, UNKNOWN))
+    else:
+        variable = lowered.variables[read.out]
+        amounts = np.where(source >= 0, read.mapping[np.maximum(source, 0)], 0.0)
+        total = np.einsum("bqk,bk->bq", selected.astype(float), amounts)
+        if read.kind == "mean":
+            default = np.nan if read.default is None else read.default
+            total = np.where(count == 0, default, total / np.maximum(count, 1))
+        result = _nearest(np.array([float(v) for v in variable.values]), total)
+    return np.where(undefined, UNKNOWN, result)
+
+
+def _nearest(values: np.ndarray, numbers: np.ndarray) -> Codes:
+    """Codes of the values that equal the numbers up to rounding; UNKNOWN where none does."""
+    numbers = np.where(np.isnan(numbers), np.inf, numbers)
+    i = np.clip(np.searchsorted(values, numbers), 0, len(values) - 1)
+    j = np.maximum(i - 1, 0)
+    best = np.where(np.abs(values[j] - numbers) < np.abs(values[i] - numbers), j, i)
+    return np.where(np.abs(values[best] - numbers) <= 1e-9 * (1 + np.abs(values[best])), best, UNKNOWN)
+
+
+def _silent(lowered: Lowered, names: tuple[str, ...], seen: list[Codes]) -> Bool[np.ndarray, "input pos"]:
+    """Where some one-hot read holds nothing, so that no hidden unit fires."""
+    silent = np.zeros(seen[0].shape, dtype=bool)
+    for name, code in zip(names, seen, strict=True):
+        if lowered.variables[name].encoding == "onehot":
+            silent |= code == NOTHING
+    return silent
+
+
+def _table(lowered: Lowered, op: Table, seen: list[Codes]) -> Codes:
+    result = op.table[tuple(np.maximum(code, 0) for code in seen)]
+    unknown = np.any([code < 0 for code in seen], axis=0) | (result < 0)
+    return np.where(_silent(lowered, op.reads, seen), NOTHING, np.where(unknown, UNKNOWN, result))
+
+
+def _total(lowered: Lowered, op: Total, seen: list[Codes]) -> Codes:
+    amounts = [a[np.maximum(code, 0)] for a, code in zip(op.amounts, seen[1:], strict=True)]
+    # a one-hot summand that holds nothing adds nothing
+    known = [
+        np.where((code == NOTHING) & (lowered.variables[name].encoding == "onehot"), 0.0, a)
+        for a, code, name in zip(amounts, seen[1:], op.reads[1:], strict=True)
+    ]
+    values = np.array([float(v) for v in lowered.variables[op.out].values])
+    result = _nearest(values, np.sum(known, axis=0))
+    doubtful = np.any(
+        [
+            (code == UNKNOWN) | ((code == NOTHING) & (lowered.variables[name].encoding != "onehot"))
+            for code, name in zip(seen[1:], op.reads[1:], strict=True)
+        ],
+        axis=0,
+    )
+    return np.where(seen[0] == NOTHING, NOTHING, np.where(doubtful | (seen[0] == UNKNOWN), UNKNOWN, result))

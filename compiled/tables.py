@@ -1,0 +1,122 @@
+"""Tables over finite value sets, built once per distinct combination of values, never once per entry."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Rational
+from typing import Any, final
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from gaugeblock.compiled.selectors import Predicate, holds
+from gaugeblock.programs.expression import apply
+
+UNREACHABLE = -1
+"""Code of a table entry at which the function has no value (it raised): no input leads there."""
+
+
+@final
+@dataclass(frozen=True)
+class Column:
+    """Values over some grid: `values[codes]`, with code UNREACHABLE where there is none."""
+
+    codes: Int[np.ndarray, "..."]
+    values: tuple[Any, ...]
+
+
+def value_key(value: Any) -> tuple[bool, Any]:
+    """What makes two values the same: True is not 1, but 1 is Fraction(1)."""
+    return isinstance(value, bool), value
+
+
+def ordered(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Distinct values: booleans, numbers ascending, then the rest by text, None last."""
+    distinct = list({value_key(v): v for v in values}.values())
+
+    def rank(v: Any) -> tuple[int, Any]:
+        if isinstance(v, bool):
+            return 0, int(v)
+        if isinstance(v, (int, float, Fraction)):
+            return 1, v
+        return (3, "") if v is None else (2, f"{type(v).__name__}:{v!r}")
+
+    return tuple(sorted(distinct, key=rank))
+
+
+def elementwise(f: Callable[..., Any], columns: Sequence[Column]) -> Column:
+    """f of the columns (broadcast together), called once per distinct combination of values."""
+    codes = np.broadcast_arrays(*[c.codes for c in columns])
+    flat = np.zeros(codes[0].shape, dtype=np.int64)
+    reachable = np.ones(codes[0].shape, dtype=bool)
+    for code, column in zip(codes, columns, strict=True):
+        flat = flat * len(column.values) + np.maximum(code, 0)
+        reachable &= code >= 0
+    combinations, inverse = np.unique(flat, return_inverse=True)
+    indices = np.unravel_index(combinations, [len(c.values) for c in columns])
+    results = []
+    for combination in zip(*indices, strict=True):
+        try:
+            results.append((True, apply(f, tuple(c.values[i] for c, i in zip(columns, combination, strict=True)))))
+        except Exception:  # not defined here: sound supersets of value sets hold combinations that never occur
+            results.append((False, None))
+    values = ordered(v for ok, v in results if ok)
+    index = {value_key(v): i for i, v in enumerate(values)}
+    lookup = np.array([index[value_key(v)] if ok else UNREACHABLE for ok, v in results], dtype=np.int64)
+    return Column(np.where(reachable, lookup[inverse].reshape(flat.shape), UNREACHABLE), values)
+
+
+def predicate_table(predicate: Predicate, keys: Column, queries: Column) -> Bool[np.ndarray, "key query"]:
+    """Whether each key value is selected by each query value. Values that never meet may be of unlike types."""
+
+    def selected(k: Any, q: Any) -> bool:
+        try:
+            return holds(predicate, k, q)
+        except Exception:  # as in `elementwise`
+            return False
+
+    table = np.array([selected(k, q) for k in keys.values for q in queries.values], dtype=bool)
+    table = table.reshape(len(keys.values), len(queries.values))
+    return table[keys.codes][:, queries.codes] & (keys.codes >= 0)[:, None] & (queries.codes >= 0)[None, :]
+
+
+def sums(values: Sequence[Any], n: int, limit: int) -> list[Any] | None:
+    """The sums of at most n of the values (with repetition), ascending; None if there may be more than `limit`."""
+    found = _sums_by_size(values, n, limit)
+    if found is None:
+        return None
+    scale, by_size = found
+    return [_plain(Fraction(s, scale)) for s in sorted(set().union({0}, *by_size))]
+
+
+def means(values: Sequence[Any], n: int, limit: int) -> list[Any] | None:
+    """The means of one to n of the values (with repetition), ascending; None if there may be more than `limit`."""
+    found = _sums_by_size(values, n, limit)
+    if found is None:
+        return None
+    scale, by_size = found
+    distinct = {Fraction(s, scale * m) for m, reached in enumerate(by_size, start=1) for s in reached}
+    return sorted(distinct) if len(distinct) <= limit else None
+
+
+def _sums_by_size(values: Sequence[Any], n: int, limit: int) -> tuple[int, list[set[int]]] | None:
+    """(scale, for m = 1..n the sums of exactly m values, times scale)."""
+    exact = [Fraction(v) for v in values]
+    scale = math.lcm(*(f.denominator for f in exact))
+    integers = [int(f * scale) for f in exact]
+    by_size = [set(integers)]
+    while len(by_size) < n:
+        by_size.append({a + b for a in by_size[-1] for b in integers})
+        if len(by_size[-1]) > limit:
+            return None
+    return scale, by_size
+
+
+def is_number(value: Any) -> bool:
+    """Whether a sum or mean of such values makes sense."""
+    return isinstance(value, (bool, Rational, float)) and value == value
+
+
+def _plain(value: Fraction) -> Any:
+    return int(value) if value.denominator == 1 else value

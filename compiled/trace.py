@@ -1,0 +1,184 @@
+"""Stage 1: the program's expression with equal subexpressions merged and every reduction over one conjunction."""
+
+import operator
+from dataclasses import dataclass
+from typing import Any, final
+
+from gaugeblock.compiled.selectors import Conjunction, disjoint_conjunctions
+from gaugeblock.compiled.tables import value_key
+from gaugeblock.programs.expression import (
+    MISSING,
+    And,
+    Constant,
+    Elementwise,
+    Get,
+    Indices,
+    Mean,
+    Node,
+    Not,
+    Or,
+    Select,
+    SOp,
+    Sum,
+    Tokens,
+    apply,
+    children,
+    divide,
+    postorder,
+)  # fmt: skip
+from gaugeblock.programs.program import Program
+
+NOTHING = "∅"
+"""What one of several heads that share a `.get` says where it selects no key."""
+
+
+@final
+@dataclass(frozen=True)
+class Trace:
+    """Attributes:
+    program: what was traced.
+    output: the merged output expression.
+    order: its s-ops, operands before users; the selector of each reduction is an `And` of `Select`s.
+    """
+
+    program: Program
+    output: SOp
+    order: tuple[SOp, ...]
+
+
+def trace(program: Program) -> Trace:
+    """Merge equal subexpressions and unfold selectors."""
+    merged = _merge(program.output)
+    unfolded = _merge(_unfold(merged))
+    return Trace(program, unfolded, tuple(n for n in postorder(unfolded) if isinstance(n, SOp)))
+
+
+def _rebuilt(node: Node, new: dict[int, Node]) -> Node:
+    """The node over the replacements of its children."""
+    match node:
+        case Elementwise(f=f, operands=operands):
+            return Elementwise(f, tuple(new[id(x)] for x in operands))
+        case Get():
+            score = None if node.score is None else new[id(node.score)]
+            return Get(new[id(node.selector)], new[id(node.value)], node.default, score, node.largest, node.unique)
+        case Mean():
+            return Mean(new[id(node.selector)], new[id(node.value)], node.default)
+        case Sum():
+            return Sum(new[id(node.selector)], new[id(node.value)])
+        case Select():
+            return Select(new[id(node.key)], new[id(node.query)], node.predicate)
+        case And(operands):
+            return And(tuple(new[id(x)] for x in operands))
+        case Or(operands):
+            return Or(tuple(new[id(x)] for x in operands))
+        case Not(operand):
+            return Not(new[id(operand)])
+    return node
+
+
+def _signature(node: Node) -> tuple[Any, ...]:
+    """Equal for nodes that compute the same by the same functions of the same children."""
+    parts = tuple(id(c) for c in children(node))
+    match node:
+        case Constant(value=value):
+            return (Constant, *value_key(value))
+        case Elementwise(f=f):
+            return Elementwise, f, parts
+        case Get():
+            default = MISSING if node.default is MISSING else value_key(node.default)
+            return Get, parts, default, node.score is None, node.largest
+        case Mean():
+            return Mean, parts, MISSING if node.default is MISSING else value_key(node.default)
+        case Select(predicate=predicate):
+            return Select, predicate, parts
+        case Tokens() | Indices():
+            return (type(node),)
+    return type(node), parts
+
+
+def _merge(root: SOp) -> SOp:
+    known: dict[tuple[Any, ...], Node] = {}
+    new: dict[int, Node] = {}
+    for node in postorder(root):
+        built = _rebuilt(node, new)
+        if isinstance(built, Elementwise) and all(isinstance(x, Constant) for x in built.operands):
+            built = Constant(apply(built.f, tuple(x.value for x in built.operands)))  # type: ignore[attr-defined]
+        merged = known.setdefault(_signature(built), built)
+        if merged.name is None:
+            merged.name = node.name
+        new[id(node)] = merged
+    return new[id(root)]
+
+
+def _unfold(root: SOp) -> SOp:
+    """Rewrite each reduction over several disjoint conjunctions into reductions over one each."""
+    new: dict[int, Node] = {}
+    for node in postorder(root):
+        built = _rebuilt(node, new)
+        if isinstance(built, (Get, Mean, Sum)):
+            terms = disjoint_conjunctions(built.selector)
+            built = _over_terms(built, terms) if len(terms) != 1 else _over(built, terms[0])
+        if built is not node:
+            built.name = node.name
+        new[id(node)] = built
+    return new[id(root)]
+
+
+def _over(node: Get | Mean | Sum, term: Conjunction) -> SOp:
+    selector = And(term)
+    match node:
+        case Get():
+            return Get(selector, node.value, node.default, node.score, node.largest, node.unique)
+        case Mean():
+            return Mean(selector, node.value, node.default)
+    return Sum(selector, node.value)
+
+
+def _over_terms(node: Get | Mean | Sum, terms: list[Conjunction]) -> SOp:
+    if not terms:  # a selector that holds nowhere
+        return Constant(0) if isinstance(node, Sum) else Constant(None if node.default is MISSING else node.default)
+    match node:
+        case Sum():
+            parts: list[SOp] = [Sum(And(t), node.value) for t in terms]
+            total = parts[0]
+            for part in parts[1:]:
+                total = Elementwise(operator.add, (total, part))
+            return total
+        case Mean():
+            total = _over_terms(Sum(node.selector, node.value), terms)
+            count = _over_terms(Sum(node.selector, Constant(1)), terms)
+            default = None if node.default is MISSING else node.default
+            return Elementwise(lambda s, c: divide(s, c) if c else default, (total, count))
+        case Get(score=None):
+            gets = tuple(Get(And(t), node.value, NOTHING, unique=node.unique) for t in terms)
+            return Elementwise(_FirstSelected(node.default), gets)
+    # with a score: each head reports its best (score, value) pair, and the best of them wins
+    assert isinstance(node, Get) and node.score is not None
+    pair = Elementwise(lambda *xs: xs, (node.score, node.value))
+    bests = tuple(Get(And(t), pair, NOTHING, node.score, node.largest) for t in terms)
+    return Elementwise(_BestSelected(node.default, node.largest), bests)
+
+
+@final
+@dataclass(frozen=True)
+class _FirstSelected:
+    default: Any
+
+    def __call__(self, *values: Any) -> Any:
+        for value in values:
+            if value != NOTHING:
+                return value
+        return None if self.default is MISSING else self.default
+
+
+@final
+@dataclass(frozen=True)
+class _BestSelected:
+    default: Any
+    largest: bool
+
+    def __call__(self, *pairs: Any) -> Any:
+        found = [p for p in pairs if p != NOTHING]
+        if not found:
+            return None if self.default is MISSING else self.default
+        return (max if self.largest else min)(found, key=lambda p: p[0])[1]
