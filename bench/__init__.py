@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gaugeblock.cases import case
     from gaugeblock.compiled import compile, load
     from gaugeblock.evaluation import evaluate
-    from gaugeblock.methods.registry import check_method, method
+    from gaugeblock.methods import check_method, method
     from gaugeblock.programs import Program
     from gaugeblock.programs.errors import GaugeblockError
     from gaugeblock.runner import run
@@ -32,8 +32,8 @@ _NAMES = {
     "suite": "gaugeblock.suites",
     "evaluate": "gaugeblock.evaluation",
     "run": "gaugeblock.runner",
-    "method": "gaugeblock.methods.registry",
-    "check_method": "gaugeblock.methods.registry",
+    "method": "gaugeblock.methods",
+    "check_method": "gaugeblock.methods",
 }
 
 __all__ = [

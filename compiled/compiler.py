@@ -28,11 +28,11 @@ def compile(program: Program, device: str = "cpu", dtype: torch.dtype | None = N
     placed = schedule(lowered)
     where = layout(lowered)
     built = assemble(lowered, placed, where)
-    tight = min(built.margins, key=lambda name: built.margins[name], default=None)
-    too_tight = tight is not None and built.margins[tight] < FLOAT32_MARGIN
+    tight = min(built.margins, key=lambda name: built.margins[name], default="")
+    too_tight = built.margins.get(tight, 1.0) < FLOAT32_MARGIN
     if too_tight and dtype is torch.float32:
         raise CompileError(
-            f"float32 cannot hold {tight!r}: neighbouring values are {built.margins[tight or '']:.1e} apart relative to "
+            f"float32 cannot hold {tight!r}: neighbouring values are {built.margins[tight]:.1e} apart relative to "
             f"their size (at least {FLOAT32_MARGIN:.1e} is needed); compile with dtype=torch.float64"
         )
     return CompiledModel(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -101,7 +102,7 @@ class CompiledModel:
         return replace(self, device=device or self.device, dtype=dtype or self.dtype)
 
     def encode(self, inputs: Iterable[Sequence[Any]]) -> Int[Tensor, "batch pos"]:
-        """Token ids with BOS at position 0 and PAD after the input. InputError for an input the program does not take."""
+        """Token ids with BOS at position 0 and PAD after the input. Raises InputError for what the program refuses."""
         checked = [self.program.check(xs, self.lowered.max_len) for xs in inputs]
         ids = {token: i for i, token in enumerate(self.lowered.vocab)}
         width = 1 + max((len(xs) for xs in checked), default=0)
@@ -158,6 +159,4 @@ class CompiledModel:
 
 
 def _surface(value: Any) -> Any:
-    from fractions import Fraction
-
     return float(value) if isinstance(value, Fraction) else value

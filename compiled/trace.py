@@ -153,7 +153,8 @@ def _over_terms(node: Get | Mean | Sum, terms: list[Conjunction]) -> SOp:
             gets = tuple(Get(And(t), node.value, NOTHING, unique=node.unique) for t in terms)
             return Elementwise(_FirstSelected(node.default), gets)
     # with a score: each head reports its best (score, value) pair, and the best of them wins
-    assert isinstance(node, Get) and node.score is not None
+    assert isinstance(node, Get)
+    assert node.score is not None
     pair = Elementwise(lambda *xs: xs, (node.score, node.value))
     bests = tuple(Get(And(t), pair, NOTHING, node.score, node.largest) for t in terms)
     return Elementwise(_BestSelected(node.default, node.largest), bests)

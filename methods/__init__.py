@@ -1,4 +1,12 @@
-"""The patching engine, and attribution, patching and representation methods that run on it."""
+"""The patching engine, and attribution and patching methods that run on it. Importing it registers the methods."""
 
 if __name__ == "methods":
-    raise ImportError("the folder 'methods/' is the package 'gaugeblock.methods': import gaugeblock.methods")
+    raise ImportError("'methods/' is the package gaugeblock.methods: import gaugeblock.methods")
+
+from gaugeblock.methods import acdc, gradients, patching  # noqa: F401  (registers them)
+from gaugeblock.methods.check import check_method
+from gaugeblock.methods.engine import Engine
+from gaugeblock.methods.registry import Method, get_method, method, method_names, run_method
+from gaugeblock.methods.task import Task
+
+__all__ = ["Engine", "Method", "Task", "check_method", "get_method", "method", "method_names", "run_method"]

@@ -21,8 +21,13 @@ SOURCES = [(folder, path) for folder in FOLDERS for path in sorted((ROOT / folde
 
 
 def imported_modules(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    for_types = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    skipped = {id(x) for block in for_types for x in ast.walk(block) if "transformer_lens" in ast.unparse(x)}
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -1,0 +1,145 @@
+"""A case: a program at a size, in a variant, with its pairs, its truth under each ablation and its certificate."""
+
+import hashlib
+import json
+import re
+import string
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, final
+
+from gaugeblock.compiled.compiler import compile
+from gaugeblock.compiled.files import content_hash
+from gaugeblock.compiled.model import CompiledModel
+from gaugeblock.compiled.variants.registry import VARIANTS, apply_variants
+from gaugeblock.pairs import Pairs, make_pairs
+from gaugeblock.programs.domain import everywhere
+from gaugeblock.programs.errors import GaugeblockError, UnknownName
+from gaugeblock.programs.program import Program
+from gaugeblock.programs.registry import get
+from gaugeblock.truth import ABLATIONS, Truth, label
+
+if TYPE_CHECKING:
+    from gaugeblock.certificate import Certificate
+
+_ID = re.compile(r"(?P<program>[^@/#]+)(@v(?P<vocab>\d+)n(?P<length>\d+))?(/(?P<variants>[^#]+))?(#(?P<seed>\d+))?")
+
+
+class CaseError(GaugeblockError):
+    """A case id that cannot be read or built."""
+
+
+@final
+@dataclass(frozen=True)
+class Recipe:
+    """What a case id says: `program[@v10n20][/variant+variant][#seed]`; no variant means plain."""
+
+    program: str
+    size: tuple[int, int] | None = None
+    variants: tuple[str, ...] = ()
+    seed: int = 0
+
+    @staticmethod
+    def parse(case_id: str) -> "Recipe":
+        """Raises CaseError for another form, UnknownName for an unknown variant."""
+        match = _ID.fullmatch(case_id)
+        if match is None:
+            raise CaseError(
+                f"{case_id[:100]!r} is not a case id; the form is program[@v10n20][/variant+variant][#seed]"
+            )
+        variants = tuple((match["variants"] or "").split("+")) if match["variants"] else ()
+        for name in variants:
+            if name not in VARIANTS:
+                raise UnknownName("variant", name, VARIANTS)
+        size = (int(match["vocab"]), int(match["length"])) if match["vocab"] else None
+        return Recipe(match["program"], size, variants, int(match["seed"] or 0))
+
+    @property
+    def id(self) -> str:
+        size = f"@v{self.size[0]}n{self.size[1]}" if self.size else ""
+        variants = "/" + "+".join(self.variants) if self.variants else ""
+        return f"{self.program}{size}{variants}" + (f"#{self.seed}" if self.seed else "")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One model with known circuit. Everything is computed at first use and kept.
+
+    Truth and pairs are float64 facts; `model` runs in float32 unless its margins need more.
+    """
+
+    recipe: Recipe
+    program: Program
+    model: CompiledModel
+
+    @property
+    def id(self) -> str:
+        return self.recipe.id
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """The data: clean and corrupted inputs and the graded positions."""
+        return make_pairs(self.model, self.recipe.seed)
+
+    def truth(self, ablation: str = "resample") -> Truth:
+        """Classes of all edges under an ablation. Raises UnknownName."""
+        if ablation not in ABLATIONS:
+            raise UnknownName("ablation with known truth", ablation, ABLATIONS)
+        return self._truths.setdefault(ablation, None) or self._label(ablation)
+
+    @cached_property
+    def _truths(self) -> dict[str, Truth | None]:
+        return {}
+
+    def _label(self, ablation: str) -> Truth:
+        truth = label(self.model, self.pairs, ablation)
+        self._truths[ablation] = truth
+        return truth
+
+    @cached_property
+    def certificate(self) -> "Certificate":
+        """Every claim about this case, checked anew."""
+        from gaugeblock.certificate import certify
+
+        return certify(self)
+
+    @cached_property
+    def hash(self) -> str:
+        """Covers the recipe, the weights, the pairs and the truth; names a version of the case."""
+        digest = hashlib.sha256(f"{self.id} {content_hash(self.model)}".encode())
+        for tokens in (self.pairs.clean, self.pairs.corrupted, self.pairs.positions):
+            digest.update(json.dumps(tokens.long().tolist()).encode())
+        for ablation in ABLATIONS:
+            truth = self.truth(ablation)
+            digest.update(
+                json.dumps([sorted(truth.positives), sorted(truth.negatives), sorted(truth.ignored)]).encode()
+            )
+        return digest.hexdigest()
+
+
+@lru_cache(maxsize=8)
+def case(case_id: str) -> Case:
+    """The case of an id. Raises CaseError or UnknownName."""
+    recipe = Recipe.parse(case_id)
+    program = get(recipe.program)
+    if recipe.size is not None:
+        program = resized(program, *recipe.size)
+    return Case(recipe, program, apply_variants(compile(program), recipe.variants, recipe.seed))
+
+
+def resized(program: Program, n_tokens: int, max_len: int) -> Program:
+    """The program for a vocabulary of n tokens: more neutral letters or larger numbers, or fewer from the end."""
+    vocab = program.vocab
+    if n_tokens == len(vocab):
+        return program.with_size(max_len=max_len)
+    if program.domain.contains is not everywhere:
+        raise CaseError(
+            f"program {program.name!r} has a fixed vocabulary of {len(vocab)} tokens, {n_tokens} were asked for; "
+            f"write @v{len(vocab)}n{max_len}"
+        )
+    if all(isinstance(token, int) for token in vocab):
+        more = [i for i in range(min(vocab), min(vocab) + n_tokens + len(vocab)) if i not in vocab]
+    else:
+        more = [letter for letter in string.ascii_letters if letter not in vocab]
+    return program.with_size(vocab=(*vocab, *more)[:n_tokens], max_len=max_len)

@@ -1,0 +1,430 @@
+"""The independent auditor of a case: claim by claim, from weights, tokens, the label file and the program alone.
+
+It shares no code with what makes the labels. It sees nothing of how the model was compiled: what the weights do is
+measured by `gaugeblock.checker_model` and `gaugeblock.checker_evidence`, what they should do is computed by the lowered
+program, run on values. The label file calls an edge positive if it is a program edge (it carries reads) and exercised,
+negative if it is not live, else ignored.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, islice
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from gaugeblock.checker_evidence import LARGEST_SET, Evidence, Experiment, Labels, Witness
+from gaugeblock.checker_model import TOLERANCE, WeightsModel
+from gaugeblock.compiled import semantics
+from gaugeblock.compiled.lowered import Attention, Lowered
+from gaugeblock.compiled.semantics import NOTHING, UNKNOWN
+from gaugeblock.compiled.tables import value_key
+from gaugeblock.programs.errors import InputError
+
+LOGIT = 10.0
+"""Logit of the right output of a categorical model; all others are 0."""
+
+EXACT = 1e-6
+"""Logits equal what the program says to this: absolutely, and relative to numeric outputs above 1."""
+
+EXHAUSTIVE = 100_000
+"""Domains up to this size are checked on every input."""
+
+
+@final
+@dataclass(frozen=True)
+class Claim:
+    """One line of a certificate.
+
+    Attributes:
+        claim: its name.
+        ablation: None where it does not depend on one.
+        checked: how many things were compared.
+        detail: one sentence: numbers where it holds, what contradicts it where it does not.
+    """
+
+    claim: str
+    ablation: str | None
+    ok: bool
+    checked: int
+    detail: str
+
+
+# --- claims that hold for a model ----------------------------------------------------------------------------------
+
+
+def check_model(evidence: Evidence, dtype: torch.dtype, n_samples: int = 10_000, seed: int = 0) -> Iterator[Claim]:
+    """The claims that do not depend on labels: data, and equivalence in the precision the model ships with."""
+    yield check_data(evidence)
+    yield check_equivalence(evidence, dtype, n_samples, seed)
+
+
+def check_data(evidence: Evidence) -> Claim:
+    """Weights are finite, inputs belong to the domain, and only positions at which both have a token are graded."""
+    vocab = evidence.lowered.vocab
+    wrong = [f"{name} is not finite" for name, array in evidence.weights.items() if not np.isfinite(array).all()]
+    for side, tokens in (("clean", evidence.clean), ("corrupted", evidence.corrupted)):
+        for pair, row in enumerate(tokens.tolist()):
+            length = sum(token < len(vocab) for token in row)
+            layout = [len(vocab), *row[1 : length + 1], *[len(vocab) + 1] * (len(row) - length - 1)]
+            try:
+                if row != layout:
+                    raise InputError(f"token ids {row} are not BOS, input, PAD")
+                evidence.program.check([vocab[token] for token in row[1 : length + 1]], evidence.lowered.max_len)
+            except InputError as e:
+                wrong.append(f"{side} input {pair}: {e}")
+    both = evidence.real(evidence.clean) & evidence.real(evidence.corrupted)
+    wrong += [
+        f"pair {int(pair)} is graded where it has no token" for pair in (evidence.positions & ~both).any(1).nonzero()
+    ]
+    wrong += [] if bool(evidence.positions.any()) else ["no position is graded"]
+    graded = int(evidence.positions.sum())
+    return _claim(
+        "data", None, graded, wrong, f"{len(evidence.clean)} pairs, {graded} graded positions, all in the domain"
+    )
+
+
+def check_equivalence(evidence: Evidence, dtype: torch.dtype, n_samples: int, seed: int) -> Claim:
+    """Decoded model output = interpreter = reference, on the whole domain or on random inputs of it."""
+    program, size = evidence.program, (evidence.program.vocab, evidence.lowered.max_len)
+    inputs: Iterator[list[Any]] | None = program.domain.enumerate(*size, limit=EXHAUSTIVE)
+    how = "every input of the domain"
+    if inputs is None:
+        inputs, how = iter(program.sample(np.random.default_rng(seed), n_samples)), "random inputs of the domain"
+    model, wrong, checked = WeightsModel(evidence.weights, dtype), [], 0
+    while batch := list(islice(inputs, 256)):
+        meant = program.batch(batch)
+        for xs, got, want in zip(batch, _outputs(model, evidence.lowered, batch), meant, strict=True):
+            reference = want if program.reference is None else program.reference(list(xs))
+            if not (_same(got, want) and _same(want, reference)):
+                wrong.append(f"on {xs} the model says {got}, the interpreter {want}, the reference {reference}")
+        checked += len(batch)
+    wrong += [] if checked else ["there is no input to compare on"]
+    others = "interpreter and reference" if program.reference is not None else "interpreter (there is no reference)"
+    precision = str(dtype).removeprefix("torch.")
+    return _claim(
+        "equivalence", None, checked, wrong, f"{precision} outputs equal the {others} on {checked} inputs: {how}"
+    )
+
+
+def _outputs(model: WeightsModel, lowered: Lowered, inputs: list[list[Any]]) -> list[list[Any]]:
+    ids = {token: i for i, token in enumerate(lowered.vocab)}
+    width = 1 + max(map(len, inputs))
+    tokens = [[len(ids), *(ids[x] for x in xs), *[len(ids) + 1] * (width - 1 - len(xs))] for xs in inputs]
+    logits = model.run(torch.tensor(tokens)).logits.double().numpy()
+    if lowered.numeric:
+        values = np.array([float(v) for v in lowered.outputs])
+        order = np.argsort(values)
+        middles = (values[order][1:] + values[order][:-1]) / 2
+        decoded = values[order][np.searchsorted(middles, logits[..., 0])].tolist()
+    else:
+        chosen = np.where(logits.max(-1) > LOGIT / 2, logits.argmax(-1), NOTHING).tolist()
+        decoded = [[None if c == NOTHING else lowered.columns[c] for c in row] for row in chosen]
+    return [row[1 : 1 + len(xs)] for row, xs in zip(decoded, inputs, strict=True)]
+
+
+def _same(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    def equal(a: Any, b: Any) -> bool:
+        if isinstance(a, float) or isinstance(b, float):
+            return a is not None and b is not None and abs(float(a) - float(b)) <= TOLERANCE * (1 + abs(float(b)))
+        return a == b
+
+    return one == other or (len(one) == len(other) and all(map(equal, one, other)))
+
+
+# --- claims that hold for a label file -----------------------------------------------------------------------------
+
+
+def check_labels(
+    evidence: Evidence, labels: Labels, seed: int = 0, experiment: Experiment | None = None
+) -> Iterator[Claim]:
+    """All claims about one label file, each checked when it is asked for, the quick ones first.
+
+    Args:
+        seed: of the random sets of edges.
+        experiment: measurements to reuse, made with the same evidence, ablation and donors; made anew if None.
+    """
+    partition = check_partition(evidence, labels)
+    yield partition
+    yield check_static_absence(evidence, labels)
+    if not partition.ok:
+        return  # what follows needs labels that make sense
+    if experiment is None:
+        experiment = Experiment(evidence, labels["ablation"], labels["donor"])
+    yield check_necessity(experiment, labels)
+    yield check_coverage(experiment, labels)
+    yield check_interchange(experiment, labels)
+    yield check_attention(evidence, labels)
+    yield check_sufficiency(experiment, labels)
+    yield check_inertness(experiment, labels, seed)
+
+
+def check_partition(evidence: Evidence, labels: Labels) -> Claim:
+    """The classes partition the edges; witnesses, reads and donors are about what exists."""
+    classes = Counter([*labels["positives"], *labels["negatives"], *labels["ignored"]])
+    edges, positives = set(evidence.model.edges), set(labels["positives"])
+    wrong = _named("not labelled", edges - set(classes))
+    wrong += _named("no edge of this model", set(classes) - edges)
+    wrong += _named("labelled twice", {edge for edge, times in classes.items() if times > 1})
+    wrong += _named("positive without a witness", positives - set(labels["witnesses"]))
+    wrong += _named("witness of an edge that is not positive", set(labels["witnesses"]) - positives)
+    for edge, witness in labels["witnesses"].items():
+        if not 0 <= witness["pair"] < len(evidence.clean):
+            wrong.append(f"the witness of {edge} is on pair {witness['pair']} of {len(evidence.clean)}")
+        wrong += _named(f"in the witness of {edge}, but no edge", set(witness["set"]) - edges)
+    wrong += _named("positive without reads", {edge for edge in positives if not labels["reads"].get(edge)})
+    wrong += _wrong_reads(evidence, labels)
+    if labels["numeric"] != evidence.lowered.numeric:
+        wrong.append(f"numeric is {labels['numeric']}, but the program's output says {evidence.lowered.numeric}")
+    wrong += _wrong_donor(evidence, labels)
+    counts = ", ".join(f"{len(labels[name])} {name}" for name in ("positives", "negatives", "ignored"))
+    return _claim("labels", labels["ablation"], len(edges), wrong, f"{counts}: each edge of the model once")
+
+
+def _wrong_reads(evidence: Evidence, labels: Labels) -> list[str]:
+    """Every read of the program is carried by one edge, from the node that writes the variable to the one that reads
+    it, where each operation stands at one node."""
+    lowered, edges = evidence.lowered, set(evidence.model.edges)
+    wrong = _named("reads of an edge that does not exist", set(labels["reads"]) - edges)
+    carried = Counter(tuple(read) for reads in labels["reads"].values() for read in reads)
+    wrong += _named("reads of the program that no edge carries", map(str, set(lowered.flow) - set(carried)))
+    wrong += _named("carried, but not read by the program", map(str, set(carried) - set(lowered.flow)))
+    wrong += _named("reads carried twice", (str(read) for read, times in carried.items() if times > 1))
+    if wrong:
+        return wrong
+    places = _places(labels)
+    wrong = [f"{op} stands at {_some(sorted(nodes))}" for op, nodes in places.items() if len(nodes) > 1]
+    for edge, reads in labels["reads"].items():
+        for read in reads:
+            writer = lowered.variables[read[2]].writer
+            if edge.partition("->")[0] not in places.get(writer, {writer}) or _port(edge) != read[1]:
+                wrong.append(f"{edge} does not carry {read}")
+    return wrong
+
+
+def _places(labels: Labels) -> dict[str, set[str]]:
+    """Operation -> the nodes at which its reads arrive; one, if all is well."""
+    places: dict[str, set[str]] = {}
+    for edge, reads in labels["reads"].items():
+        reader = edge.partition("->")[2]
+        for operation, port, _ in reads:
+            places.setdefault(operation, set()).add(reader.removesuffix(f".{port}"))
+    return places
+
+
+def _port(edge: str) -> str:
+    reader = edge.partition("->")[2]
+    if reader == "logits":
+        return "logits"
+    return "mlp" if reader.startswith("m") else reader[-1:]
+
+
+def _wrong_donor(evidence: Evidence, labels: Labels) -> list[str]:
+    donor, ablation = labels["donor"], labels["ablation"]
+    if ablation not in ("resample", "donor"):
+        return [f"the ablation {ablation!r} is unknown"]
+    if (donor is not None) != (ablation == "donor"):
+        return [f"ablation {ablation!r} " + ("has donors" if donor else "needs donors")]
+    if donor is None:
+        return []
+    try:
+        real = evidence.real(evidence.clean)
+        given = [torch.as_tensor(donor[side]) for side in ("pair", "pos")]
+        if any(index.shape != real.shape for index in given):
+            raise ValueError(f"shapes {[tuple(index.shape) for index in given]}, not {tuple(real.shape)}")
+        pair, pos = (torch.where(real, index, 0) for index in given)
+        good = evidence.real(evidence.corrupted)[pair, pos] & (pair >= 0) & (pos >= 0)
+    except (IndexError, KeyError, TypeError, ValueError) as e:
+        return [f"the donors are no indices of corrupted inputs: {e}"]
+    return [f"the donor of {place} is no token of an input" for place in (real & ~good).nonzero().tolist()]
+
+
+def check_static_absence(evidence: Evidence, labels: Labels) -> Claim:
+    """Negatives are exactly the edges that are not live."""
+    negatives, live = set(labels["negatives"]), evidence.model.live
+    rest = set(evidence.model.edges) - live
+    wrong = _named("negative but live", negatives & live) + _named("not live, but no negative", rest - negatives)
+    passing = f"{len(rest)} edges have no path to the logits and are the negatives; {len(live)} are live"
+    return _claim("static absence", labels["ablation"], len(evidence.model.edges), wrong, passing)
+
+
+def check_inertness(
+    experiment: Experiment, labels: Labels, seed: int = 0, n_subsets: int = 20, n_pairs: int = 40
+) -> Claim:
+    """Negatives change nothing, alone and beside broken program edges: all at once on all pairs, and random subsets
+    of them, each on some random pairs."""
+    rng, worst, wrong = np.random.default_rng(seed), 0.0, []
+    negatives, program = np.array(sorted(labels["negatives"])), np.array(sorted(labels["reads"]))
+    n_all = len(experiment.evidence.clean)
+    for i, density in enumerate([1.0, *rng.random(n_subsets)]):
+        pairs = torch.as_tensor(rng.permutation(n_all)[: n_pairs if i else n_all])
+        subset = negatives[rng.random(len(negatives)) < density].tolist()
+        broken = program[rng.random(len(program)) < rng.random()].tolist()
+        alone = experiment.change(subset, pairs)
+        beside = experiment.change([*subset, *broken], pairs) - experiment.change(broken, pairs)
+        moved = max(float(experiment.graded(change, pairs).max()) for change in (alone, beside))
+        worst = max(worst, moved)
+        if moved > experiment.evidence.tolerance:
+            wrong.append(f"{len(subset)} negatives moved a graded logit by {moved:.1e}, such as {_some(subset)}")
+    checked = 2 * (1 + n_subsets)
+    passing = f"{checked} sets of negatives, half beside broken program edges, moved no logit by more than {worst:.0e}"
+    return _claim("inertness", labels["ablation"], checked, wrong, passing)
+
+
+def check_necessity(experiment: Experiment, labels: Labels) -> Claim:
+    """Positives are exactly the program edges that are exercised, all exercised edges are program edges, and every
+    witness replays."""
+    exercised, program = experiment.exercised, {edge for edge, reads in labels["reads"].items() if reads}
+    positives = set(labels["positives"])
+    wrong = _named("exercised but no program edge", set(exercised) - program)
+    wrong += _named("positive but not exercised", positives - set(exercised))
+    wrong += _named("positive but no program edge", positives - program)
+    wrong += _named("exercised program edge, but not positive", (set(exercised) & program) - positives)
+    for edge, witness in labels["witnesses"].items():
+        wrong += [f"the witness of {edge} {fault}" for fault in _faults(experiment, edge, witness)]
+    sizes = [sum(size == n for size in exercised.values()) for n in range(1, LARGEST_SET + 1)]
+    by_size = ", ".join(f"{count} in sets of {n}" for n, count in enumerate(sizes, 1))
+    return _claim("necessity", labels["ablation"], len(experiment.evidence.model.live), wrong, f"exercised: {by_size}")
+
+
+def _faults(experiment: Experiment, edge: str, witness: Witness) -> Iterator[str]:
+    edges, pair = frozenset(witness["set"]), witness["pair"]
+    if edge not in edges or not len(edges) == len(witness["set"]) <= LARGEST_SET:
+        yield f"is {sorted(witness['set'])}, no set of at most {LARGEST_SET} edges with this edge"
+        return
+    effect = float(experiment.effect(edges)[pair])
+    if effect <= experiment.evidence.tolerance:
+        yield f"has no effect on pair {pair}"
+    if not abs(effect - witness["effect"]) <= EXACT * (1 + effect):
+        yield f"has the effect {effect:.6g} on pair {pair}, not {witness['effect']:.6g}"
+    for size in range(1, len(edges)):
+        yield from (f"is not minimal: {sorted(s)} matters" for s in combinations(edges, size) if experiment.matters(s))
+
+
+def check_interchange(experiment: Experiment, labels: Labels) -> Claim:
+    """For no edge and for each positive: the output of the model with that edge ablated is the output of the lowered
+    program with the reads it carries replaced."""
+    evidence, wrong, silent = experiment.evidence, [], []
+    graded, clean_logits = evidence.positions.numpy(), evidence.clean_run.logits
+    compared = skipped = 0
+    for edge in [None, *sorted(labels["positives"])]:
+        reads = labels["reads"][edge] if edge else []
+        replaced: Any = {(op, port, name): experiment.codes[name] for op, port, name in reads}
+        codes = semantics.run(evidence.lowered, evidence.clean.numpy(), replaced)["logits"]
+        logits = (clean_logits + experiment.change([edge] if edge else [])).numpy()
+        known = graded & (codes != UNKNOWN) if edge else graded
+        off = known & _differ(evidence.lowered, logits, codes)
+        compared, skipped = compared + int(known.sum()), skipped + int((graded & ~known).sum())
+        if off.any():
+            pair, pos = (int(i) for i in np.argwhere(off)[0])
+            where = f"{off.sum()} of {known.sum()} outputs differ, the first at pair {pair}, position {pos}"
+            wrong.append(f"{edge or 'nothing ablated'}: {where}")
+        if edge and not known.any():
+            silent.append(edge)
+    passing = f"{compared} outputs compared, {skipped} skipped where the program with the reads replaced defines none"
+    passing += f"; never compared: {_some(silent)}" if silent else ""
+    return _claim("interchange", labels["ablation"], compared, wrong, passing)
+
+
+def _differ(
+    lowered: Lowered, logits: Float[np.ndarray, "pair pos out"], codes: Int[np.ndarray, "pair pos"]
+) -> Bool[np.ndarray, "pair pos"]:
+    """Where the logits are not those of the output codes, or the code is unknown; without an output they are zero."""
+    if lowered.numeric:
+        table = np.array([[float(value)] for value in lowered.outputs])
+    else:
+        column = {value_key(value): i for i, value in enumerate(lowered.columns)}
+        table = LOGIT * np.eye(len(lowered.columns))[[column[value_key(value)] for value in lowered.outputs]]
+    expected = np.where(codes[..., None] >= 0, table[np.maximum(codes, 0)], 0.0)
+    allowed = EXACT * (np.maximum(1, np.abs(expected)) if lowered.numeric else 1)
+    return ~(np.abs(logits - expected) <= allowed).all(-1) | (codes == UNKNOWN)
+
+
+def check_sufficiency(experiment: Experiment, labels: Labels) -> Claim:
+    """Everything but the positives ablated at once changes nothing on this data."""
+    rest = [*labels["negatives"], *labels["ignored"]]
+    effect = experiment.effect(rest)
+    moved = (effect > experiment.evidence.tolerance).nonzero().flatten().tolist()
+    wrong = [f"negatives and ignored edges together move a logit by {float(effect.max()):.2g}, on pairs {_some(moved)}"]
+    passing = f"{len(rest)} negative and ignored edges ablated at once moved no graded logit on {len(effect)} pairs"
+    return _claim("sufficiency", labels["ablation"], len(effect), wrong if moved else [], passing)
+
+
+def check_coverage(experiment: Experiment, labels: Labels) -> Claim:
+    """Each positive's witness set matters on a share of pairs above zero, and on the share stored."""
+    shares, wrong = [], []
+    for edge, witness in labels["witnesses"].items():
+        share = experiment.kappa(witness["set"])
+        shares.append(share)
+        if share == 0 or not abs(share - witness["kappa"]) <= TOLERANCE:
+            wrong.append(f"{edge} matters on a share {share:.4f} of the pairs, stored is {witness['kappa']:.4f}")
+    passing = "there are no positives"
+    if shares:
+        passing = (
+            f"positives matter on {min(shares):.1%} of the pairs or more, the median one on {np.median(shares):.1%}"
+        )
+    return _claim("coverage", labels["ablation"], len(shares), wrong, passing)
+
+
+def check_attention(evidence: Evidence, labels: Labels) -> Claim:
+    """Each head of the program attends as its selector says, sink included, from real queries of the clean inputs;
+    BOS attends to itself. Where a head stands is taken from the reads."""
+    places = _places(labels)
+    wrong, checked, worst = [], 0, 0.0
+    real = evidence.real(evidence.clean).numpy()
+    for op in evidence.lowered.operations:
+        if not isinstance(op, Attention):
+            continue
+        (head,) = places[op.name]
+        pattern = evidence.clean_run.weights[head].numpy()
+        expected, doubtful = _selector(op, evidence.clean_codes, real)
+        queries = real & ~doubtful
+        error = float(np.abs(pattern - expected)[queries].max(initial=0.0))
+        worst, checked = max(worst, error), checked + int(queries.sum())
+        if error > TOLERANCE:
+            wrong.append(f"{head} differs from the selector of {op.name} by {error:.1e}")
+        if not (pattern[:, 0, 0] >= 1 - TOLERANCE).all():
+            wrong.append(f"BOS attends elsewhere in {head}")
+    passing = f"{checked} attention rows of the program's heads equal their selectors within {worst:.0e}"
+    return _claim("attention", labels["ablation"], checked, wrong, passing)
+
+
+def _selector(
+    op: Attention, codes: Mapping[str, np.ndarray], real: Bool[np.ndarray, "pair pos"]
+) -> tuple[Float[np.ndarray, "pair query key"], Bool[np.ndarray, "pair query"]]:
+    """(the normalised selector at real queries, queries at which some code is unknown)."""
+    selected = np.repeat(real[:, None, :], real.shape[1], axis=1)
+    doubtful = np.zeros_like(real)
+    for condition in op.conditions:
+        keys = codes[condition.key][:, None, :]
+        queries = codes[condition.query][:, :, None] if condition.query is not None else np.zeros_like(keys)
+        doubtful |= ((keys == UNKNOWN) & real[:, None, :]).any(2) | (queries == UNKNOWN).any(2)
+        selected &= (keys >= 0) & (queries >= 0) & condition.table[np.maximum(keys, 0), np.maximum(queries, 0)]
+    if op.ranking is not None:
+        level = codes[op.ranking.variable]
+        doubtful |= ((level == UNKNOWN) & real).any(1)[:, None]
+        height = np.where(selected, np.where(level >= 0, op.ranking.levels[np.maximum(level, 0)], 0)[:, None, :], -1)
+        selected &= height == height.max(2, keepdims=True)
+    selected[:, :, 0] = op.counts_sink | ~selected[:, :, 1:].any(2)
+    return selected / selected.sum(2, keepdims=True), doubtful
+
+
+# --- wording -------------------------------------------------------------------------------------------------------
+
+
+def _claim(name: str, ablation: str | None, checked: int, wrong: Sequence[str], passing: str) -> Claim:
+    failing = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+    return Claim(name, ablation, not wrong, checked, failing or passing)
+
+
+def _named(what: str, edges: Iterable[str]) -> list[str]:
+    found = sorted(edges)
+    return [f"{what}: {_some(found)}"] if found else []
+
+
+def _some(items: Sequence[Any], limit: int = 5) -> str:
+    shown = ", ".join(map(str, items[:limit])) or "none"
+    return shown + (f" and {len(items) - limit} more" if len(items) > limit else "")

@@ -1,0 +1,229 @@
+"""The command line. Whatever takes long to import is imported inside the command that needs it."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gaugeblock.programs.errors import GaugeblockError, InputError, ProgramError
+
+if TYPE_CHECKING:
+    from gaugeblock.programs.program import Program
+
+app = typer.Typer(
+    help="An interpretability benchmark built from compiled transformers with certified circuits.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Suites = Annotated[
+    list[str] | None, typer.Option("--suite", "-s", help="A suite (quick, core) or a case id; repeatable.")
+]
+Ablation = Annotated[str, typer.Option(help="What an ablated edge carries: resample or donor.")]
+
+
+def main() -> None:
+    """Entry point: an error raised on purpose becomes one message and exit code 2."""
+    try:
+        app()
+    except GaugeblockError as e:
+        print(f"gaugeblock: {e}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def run(
+    suite: Suites = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", help="A method's name or your file.py:function; repeatable. Default: all."),
+    ] = None,
+    ablation: Ablation = "resample",
+    seed: Annotated[list[int] | None, typer.Option(help="Repeatable; 0 by default.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; one per CPU core by default.")] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds per job.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+) -> None:
+    """Run methods on cases, print the leaderboard and write its page. The same command again resumes."""
+    from gaugeblock import runner
+    from gaugeblock.entrants import entrant_names
+
+    runner.run(
+        methods=method or entrant_names(),
+        suite=suite or ["quick"],
+        out=out,
+        ablation=ablation,
+        seeds=seed or [0],
+        workers=workers,
+        time_limit=time_limit,
+    )
+    if failed := _report(out):
+        print(f"gaugeblock: {failed} jobs failed; the table and the page say why", file=sys.stderr)
+        raise typer.Exit(2)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A folder of results.")]) -> None:
+    """Print the leaderboard of a results folder and write its page anew."""
+    _report(folder)
+
+
+@app.command()
+def programs() -> None:
+    """List the programs."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from gaugeblock.programs.registry import get, names
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("name", "vocabulary", "length", "what it computes"):
+        table.add_column(column, justify="right" if column == "length" else "left")
+    for program in map(get, names()):
+        summary = program.description.partition("\n\n")[0].replace("\n", " ")
+        table.add_row(program.name, Text(_vocabulary(program, 28)), str(program.max_len), Text(summary))
+    _console().print(table)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A program, see `gaugeblock programs`.")],
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", "-i", help='Run it on this: "3 1 2" or "(())"; repeatable.')
+    ] = None,
+) -> None:
+    """What a program computes, its source, its compiled size, and examples."""
+    import numpy as np
+
+    from gaugeblock.programs.registry import get
+
+    program = get(name)
+    given = [_tokens(program, text) for text in inputs or []]
+    examples = given or sorted(program.sample(np.random.default_rng(0), 5), key=len)
+    outputs = [program(xs) for xs in examples]  # a wrong input shows before anything is compiled
+    print(f"{program.name}: {program.description}\n")
+    if program.source:
+        print(f"{program.source}\n")
+    print(f"vocabulary   {_vocabulary(program, 80)}")
+    print(f"longest      {program.max_len} tokens")
+    print(f"domain       {program.domain.description}\n")
+    for xs, output in zip(examples, outputs):
+        print(f"{_shown(xs)}  ->  {_shown(output)}")
+    print(f"\ncompiled     {_size(_compile(program, 'cpu', None))}")
+
+
+@app.command("compile")
+def compile_(
+    name: Annotated[str, typer.Argument(help="A program, see `gaugeblock programs`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model's files.")],
+    vocab: Annotated[str | None, typer.Option(help='Tokens, such as "0 1 2 3" or "()ab".')] = None,
+    max_len: Annotated[int | None, typer.Option(help="Longest input, in tokens.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    dtype: Annotated[str | None, typer.Option(help="float32 or float64; chosen by the margins by default.")] = None,
+) -> None:
+    """Compile a program to transformer weights and write them as safetensors + JSON."""
+    from gaugeblock.programs.registry import get
+
+    program = get(name)
+    tokens = None if vocab is None else [_token(program, piece) for piece in _pieces(vocab)]
+    model = _compile(program.with_size(vocab=tokens, max_len=max_len), device, dtype)
+    model.save(out)
+    print(f"{out}: {_size(model)}")
+
+
+@app.command()
+def certify(
+    cases: Annotated[list[str] | None, typer.Argument(help="Case ids.")] = None,
+    suite: Suites = None,
+    ablation: Annotated[list[str] | None, typer.Option(help="Repeatable; resample and donor by default.")] = None,
+) -> None:
+    """Check the certificates of cases anew. Exit code 1 if a claim fails."""
+    from rich.text import Text
+
+    from gaugeblock.cases import case as load_case
+    from gaugeblock.certificate import certify as check
+    from gaugeblock.runner import case_ids
+
+    console, failures = _console(), 0
+    for case in case_ids([*(cases or []), *(suite or [])] or ["quick"]):
+        certificate = check(load_case(case), tuple(ablation or ("resample", "donor"))).to_dict()
+        console.print(Text(f"{'✓' if certificate['ok'] else '✗'} {case}", style="bold"))
+        for claim in certificate["claims"]:
+            where = f" ({claim['ablation']})" if claim["ablation"] else ""
+            mark = "✓" if claim["ok"] else "✗"
+            console.print(Text(f"  {mark} {claim['claim']}{where}: {claim['checked']:,} checks; {claim['detail']}"))
+        failures += not certificate["ok"]
+    if failures:
+        print(f"gaugeblock: {failures} certificates fail", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _report(folder: Path) -> int:
+    """Print the table, write the page, return the number of failed jobs."""
+    from gaugeblock.leaderboard import read_leaderboard, terminal_table
+    from gaugeblock.page import write_page
+
+    board = read_leaderboard(folder)
+    _console().print(terminal_table(board))
+    print(f"\npage: {write_page(folder).resolve()}")
+    return len(board.failed)
+
+
+def _compile(program: "Program", device: str, dtype: str | None) -> Any:
+    import torch
+
+    import gaugeblock as gb
+
+    if dtype not in (None, "float32", "float64"):
+        raise InputError(f"dtype {dtype!r} is not possible; give float32 or float64")
+    return gb.compile(program, device=device, dtype=dtype and getattr(torch, dtype))
+
+
+def _size(model: Any) -> str:
+    cfg = model.hooked.cfg
+    parameters = sum(p.numel() for p in model.hooked.parameters())
+    return (
+        f"layers {cfg.n_layers}, heads per layer {cfg.n_heads}, residual stream {cfg.d_model}, MLP {cfg.d_mlp or 0}, "
+        f"{parameters:,} parameters, {str(cfg.dtype).removeprefix('torch.')}"
+    )
+
+
+def _pieces(text: str) -> list[str]:
+    """Tokens as typed: between spaces or commas where there are any, else one per character."""
+    return text.replace(",", " ").split() if any(c in text.strip() for c in " ,") else list(text.strip())
+
+
+def _tokens(program: "Program", text: str) -> list[Any]:
+    known = {str(token): token for token in program.vocab}
+    pieces = [text.strip()] if text.strip() in known else _pieces(text)
+    return program.check([known.get(piece, piece) for piece in pieces])
+
+
+def _token(program: "Program", piece: str) -> Any:
+    kind = type(program.vocab[0])
+    try:
+        return kind(piece)
+    except (TypeError, ValueError):
+        raise ProgramError(f"{piece!r} is no token for {program.name!r}: its tokens are {kind.__name__}s") from None
+
+
+def _vocabulary(program: "Program", width: int) -> str:
+    text = " ".join(map(str, program.vocab))
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _shown(values: list[Any]) -> str:
+    return " ".join("–" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 100)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""One method on one case: run it, score it against the truth, and say what it cost."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from gaugeblock.certificate import certify
+from gaugeblock.entrants import Given, entrant
+from gaugeblock.environment import checkout, peak_memory, versions
+from gaugeblock.methods.task import Task
+from gaugeblock.metrics.faithfulness import SIZES, cmd, cpr, faithfulness_curve, regret
+from gaugeblock.metrics.recovery import stratum
+from gaugeblock.programs.errors import MethodError
+from gaugeblock.results import CaseRecord, Claim, Result
+from gaugeblock.scoring import NOISE, noise_floor, recovery_scores, strengths
+
+if TYPE_CHECKING:
+    from gaugeblock.cases import Case
+
+CIRCUITS_AT_ONCE = 8
+CHANGE = 1e-4  # of a graded logit, relative to the largest: far above rounding, far below another answer
+
+
+def evaluate(
+    method: Given,
+    case: "Case | str",
+    ablation: str = "resample",
+    seed: int = 0,
+    **params: Any,
+) -> Result:
+    """Run a method on a case and score its edges against the truth.
+
+    |score| ranks unless the method is signed; differences below the noise floor are ties. Ignored edges are left
+    out of every score, and ablated in the circuits whose faithfulness is measured.
+
+    Args:
+        method: a registered name, "file.py:function", or a function (task, **params) -> scores.
+        case: a case or its id.
+        ablation: what an ablated edge carries: "resample" or "donor".
+        seed: for whatever the method draws at random.
+        params: of the method.
+
+    Returns:
+        A result of status "ok"; `gaugeblock.scoring.SCORES` says what its scores are.
+
+    Raises:
+        MethodError: the method failed, or returned what the protocol does not allow.
+        UnknownName: no such method, case or ablation.
+    """
+    if isinstance(case, str):
+        from gaugeblock.cases import case as load_case
+
+        case = load_case(case)
+    chosen = entrant(method)
+    truth = case.truth(ablation)
+    task = make_task(case, ablation, seed)
+    forwards = task.engine.forwards
+    start = time.perf_counter()
+    edge_scores = chosen.scores(case, task, params)
+    seconds = time.perf_counter() - start
+    forwards = task.engine.forwards - forwards
+    infinite = [edge for edge, score in edge_scores.items() if not np.isfinite(score)]
+    if infinite:
+        raise MethodError(f"method {chosen.name!r} gave {infinite[0]!r} an infinite score; scores are finite")
+
+    edges = [e for e in case.model.graph.edges if e in truth.positives or e in truth.negatives]
+    labels = np.array([e in truth.positives for e in edges])
+    dtype = str(case.model.hooked.cfg.dtype).removeprefix("torch.")
+    noise = noise_floor(edge_scores.values(), NOISE[dtype])
+    ranks = strengths(edge_scores, edges, chosen.signed, noise)
+    faithfulness, per_pair, curve = _faithfulness(task, edges, ranks, labels)
+    commit, dirty = checkout()
+    return Result(
+        status="ok",
+        method=chosen.name,
+        method_level=chosen.level,
+        control=chosen.control,
+        method_source=chosen.source,
+        params=chosen.params(params),
+        case=case.id,
+        case_hash=case.hash,
+        ablation=ablation,
+        seed=seed,
+        scores=recovery_scores(ranks, labels, edges) | faithfulness,
+        pair_scores={"faithfulness": per_pair},
+        edge_scores=edge_scores,
+        signed=chosen.signed,
+        noise=noise,
+        curve=curve,
+        seconds=seconds,
+        forwards=forwards,
+        memory=peak_memory(),
+        versions=versions(),
+        commit=commit,
+        dirty=dirty,
+        device=str(next(case.model.hooked.parameters()).device),
+    )
+
+
+def _faithfulness(
+    task: Task, edges: Sequence[str], ranks: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"]
+) -> tuple[dict[str, float | None], list[float | None], list[tuple[float, float | None]]]:
+    """What circuits of top-ranked edges do: scores, per-pair faithfulness at the true size, and the curve."""
+    names = ("cpr", "cmd", "regret", "faithfulness_at_true_size")
+    if not labels.any():
+        return dict.fromkeys(names), [], []
+    run = _circuit_runner(task, edges)
+    changed = _changed_pairs(task)
+    size = [float(labels.mean())]
+    whole = faithfulness_curve(run, ranks, SIZES, changed=changed)
+    found = faithfulness_curve(run, ranks, size, changed=changed)
+    true = faithfulness_curve(run, labels.astype(np.float64), size, changed=changed)
+    scores = (
+        cpr(whole.fractions, whole.f),
+        cmd(whole.fractions, whole.f),
+        regret(float(true.f[1]), float(found.f[1])),
+        float(found.f[1]),
+    )
+    span = found.full - found.values[0]
+    differing = np.abs(span) > 1e-5 * (1 + np.abs(found.values).max())
+    per_pair = np.full(len(span), np.nan)
+    np.divide(found.values[1] - found.values[0], span, out=per_pair, where=differing)
+    curve = list(zip(whole.fractions.tolist(), whole.f.tolist()))
+    return dict(zip(names, scores)), per_pair.tolist(), curve
+
+
+def _circuit_runner(task: Task, edges: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
+    """Masks over `edges` -> the task's metric per circuit and pair; every edge outside `edges` is ablated."""
+    columns = torch.tensor(task.graph.indices(edges))
+    n_pairs = len(task.clean)
+
+    def run(masks: np.ndarray) -> np.ndarray:
+        values = []
+        for start in range(0, len(masks), CIRCUITS_AT_ONCE):
+            chosen = torch.tensor(masks[start : start + CIRCUITS_AT_ONCE])
+            full = torch.zeros(len(chosen), len(task.graph.edges))
+            full[:, columns] = chosen.to(full.dtype)
+            with torch.no_grad():
+                logits = task.engine.forward(full)
+            pairs = torch.arange(n_pairs).repeat(len(chosen))
+            metric = task.metric(logits.flatten(0, 1), pairs)
+            values.append(metric.reshape(len(chosen), n_pairs).double().cpu().numpy())
+        return np.concatenate(values)
+
+    return run
+
+
+def _changed_pairs(task: Task) -> Bool[np.ndarray, "pairs"]:
+    """The pairs in which ablating everything changes what the model says at a graded position."""
+    with torch.no_grad():
+        ablated = task.engine.forward(torch.zeros(1, len(task.graph.edges)))[0]
+    clean = task.engine.clean_logits
+    moved = (ablated - clean).abs().amax(-1) > CHANGE * (1 + clean.abs().max())
+    return (moved & task.positions).any(-1).cpu().numpy()
+
+
+def make_task(case: "Case", ablation: str, seed: int) -> Task:
+    """The case as a method sees it. Raises UnknownName for an ablation there is none of."""
+    model, pairs = case.model, case.pairs
+    return Task.build(
+        model.hooked,
+        model.graph,
+        pairs.clean,
+        pairs.corrupted,
+        pairs.positions,
+        ablation,
+        numeric=pairs.numeric,
+        pad_token=model.pad,
+        donor_seed=pairs.donor_seed,
+        seed=seed,
+    )
+
+
+def case_record(case: "Case", ablation: str) -> CaseRecord:
+    """What a results folder keeps of a case, its certificate included."""
+    model, truth, program = case.model, case.truth(ablation), case.program
+    graph, cfg = model.graph, model.hooked.cfg
+    certificate = certify(case, [ablation]).to_dict()
+    order = graph.edge_index.__getitem__
+    positives, negatives = sorted(truth.positives, key=order), sorted(truth.negatives, key=order)
+    compared = {stratum(edge) for edge in negatives}
+    return CaseRecord(
+        id=case.id,
+        hash=case.hash,
+        program=program.name,
+        description=program.description,
+        source=program.source,
+        variant="+".join(case.recipe.variants),
+        seed=case.recipe.seed,
+        ablation=ablation,
+        vocab_size=len(program.vocab),
+        max_len=program.max_len,
+        layers=cfg.n_layers,
+        heads=[len(graph.heads(layer)) for layer in range(cfg.n_layers)],
+        d_model=cfg.d_model,
+        d_mlp=cfg.d_mlp or 0,
+        parameters=sum(p.numel() for p in model.hooked.parameters()),
+        pairs=len(case.pairs),
+        writers=list(graph.writers),
+        positives=positives,
+        negatives=negatives,
+        ignored=sorted(truth.ignored, key=order),
+        edge_variables={
+            edge: list(dict.fromkeys(variable for _, _, variable in truth.reads[edge]))
+            for edge in positives
+            if edge in truth.reads
+        },
+        comparators=sum(stratum(edge) in compared for edge in positives) / len(positives) if positives else 0.0,
+        certified=certificate["ok"],
+        claims=[Claim(**claim) for claim in certificate["claims"]],
+    )

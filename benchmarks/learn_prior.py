@@ -1,0 +1,41 @@
+"""Makes bench/data/prior.json, what the control `prior` knows: how often an edge in a given place is a positive.
+
+For every library program: the share of positives among the edges of each place, over padded and permuted layouts
+(seeds 1000 to 1009, which no suite uses), under resample ablation. The file is frozen in a version of the suites; run
+this only when a suite changes.
+
+    python benchmarks/learn_prior.py
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+import gaugeblock as gb
+from gaugeblock.controls import place
+
+SEEDS = range(1000, 1010)
+TARGET = Path(__file__).resolve().parents[1] / "bench" / "data" / "prior.json"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    programs: dict[str, dict[str, float]] = {}
+    for name in tqdm(gb.programs.names(), unit="program"):
+        positive: Counter[str] = Counter()
+        total: Counter[str] = Counter()
+        for seed in SEEDS:
+            case = gb.case(f"{name}/permute+pad#{seed}")
+            positive.update(place(edge) for edge in case.truth("resample").positives)
+            total.update(place(edge) for edge in case.model.graph.edges)
+        programs[name] = {p: round(n / total[p], 4) for p, n in sorted(positive.items())}
+    TARGET.parent.mkdir(exist_ok=True)
+    record = {"variant": "permute+pad", "ablation": "resample", "layouts": len(SEEDS), "programs": programs}
+    TARGET.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

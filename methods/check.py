@@ -1,0 +1,61 @@
+"""Does a method keep the protocol? For whoever writes one, before it meets a benchmark."""
+
+import warnings
+
+import numpy as np
+import torch
+
+from gaugeblock.compiled.compiler import compile
+from gaugeblock.methods.registry import Function, Method, get_method, run_method
+from gaugeblock.methods.task import Task
+from gaugeblock.programs.errors import MethodError
+from gaugeblock.programs.registry import get
+
+
+def check_method(given: str | Function | Method) -> None:
+    """Run a method on a small compiled model and say what is wrong with it, if anything is.
+
+    Checked: it returns a finite number for every edge (or node) and no unknown names, twice the same under the same
+    seed, under both ablations, and it leaves the model's weights, its configuration and its hooks as they were.
+
+    Raises MethodError with the first thing that is wrong.
+    """
+    chosen = get_method(given)
+    model = compile(get("induction").with_size("abc", 5))
+    tokens = model.encode(model.program.sample(np.random.default_rng(0), 24))
+    clean, corrupted = tokens[:12], tokens[12:]
+    positions = model.real(clean) & model.real(corrupted)
+    for ablation in ("resample", "donor"):
+        results = []
+        for _ in range(2):
+            task = Task.build(
+                model.hooked, model.graph, clean, corrupted, positions, ablation, pad_token=model.pad, seed=1
+            )
+            before = _state(task)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                try:
+                    results.append(run_method(chosen, task))
+                except UserWarning as warning:
+                    raise MethodError(str(warning)) from None
+            if changed := [name for name, value in _state(task).items() if not _same(before.get(name), value)]:
+                raise MethodError(f"method {chosen.name!r} leaves the model changed: {', '.join(changed[:3])}")
+        if results[0] != results[1]:
+            edge = next(e for e in results[0] if results[0][e] != results[1][e])
+            raise MethodError(
+                f"method {chosen.name!r} gives {edge!r} another score in a second run with the same seed; "
+                "draw from task.rng"
+            )
+
+
+def _state(task: Task) -> dict[str, object]:
+    model = task.model
+    state: dict[str, object] = {name: value.detach().clone() for name, value in model.named_parameters()}
+    flags = ("use_attn_result", "use_split_qkv_input", "use_hook_mlp_in", "use_attn_in")
+    state |= {f"cfg.{flag}": getattr(model.cfg, flag, None) for flag in flags}
+    hooks = sum(len(point.fwd_hooks) + len(point.bwd_hooks) for point in model.hook_points())
+    return state | {"hooks left behind": hooks}
+
+
+def _same(a: object, b: object) -> bool:
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b

@@ -1,0 +1,166 @@
+"""The patching engine: what the model says when edges carry ablated values.
+
+A reader whose edges are ablated to the degree 1 - m sees  sum over writers w of  m[w]·current_w + (1 - m[w])·ablated_w,
+where current_w is what w writes given the changes before it. `forward` is that pass for any m in [0, 1],
+differentiable in m. `patch` is the exact case m in {0, 1} for sets of few edges: it restarts at the first changed
+reader, follows changes instead of values, and drops every (set, pair) as soon as nothing in it changes any more.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gaugeblock.compiled.graph import Graph, parse_edge
+from gaugeblock.methods.ablation import Rows, ablate
+from gaugeblock.methods.activations import attend, causal_mask, normalise, run
+from gaugeblock.methods.changes import Changes
+from gaugeblock.methods.weights import Weights
+
+Functional = Callable[[Tensor, Tensor], Tensor]
+"""(logits [n, pos, vocab], pair index [n]) -> [n]."""
+
+ROWS_AT_ONCE = 4096
+"""Token rows that a block of (set, pair) items starts with."""
+
+
+@final
+class Engine:
+    """Patched forward passes of one model on one set of pairs, under one ablation.
+
+    Attributes:
+        clean_run, corrupted_run: activations of both sides.
+        ablated: what each writer is replaced by, in graph order.
+        difference: ablated - clean.
+        forwards, backwards: passes so far over all pairs; a patch counts the share of pairs and stages it recomputes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        graph: Graph,
+        clean: Int[Tensor, "pair pos"],
+        corrupted: Int[Tensor, "pair pos"],
+        rows: Rows,
+        ablation: str,
+    ) -> None:
+        self.graph = graph
+        self.weights = Weights.of(model)
+        with torch.no_grad():
+            self.clean_run = run(self.weights, clean)
+            self.corrupted_run = run(self.weights, corrupted)
+            replaced = ablate(ablation, self.clean_run, self.corrupted_run, rows)
+            self.ablated: Float[Tensor, "writer pair pos d_model"] = replaced.values
+            self.difference = self.ablated - self.clean_run.writers
+        self.keeps_bias = replaced.keeps_bias
+        self.forwards = 2.0
+        self.backwards = 0.0
+        self._changes = Changes(self.weights, self.clean_run, self.difference)
+
+    @property
+    def clean_logits(self) -> Float[Tensor, "pair pos vocab"]:
+        return self.clean_run.logits
+
+    def forward(
+        self, masks: Float[Tensor, "mask edges"], pairs: Int[Tensor, " chosen"] | None = None
+    ) -> Float[Tensor, "mask chosen pos vocab"]:
+        """Logits under each mask (1: clean edge, 0: ablated), differentiable in the masks.
+
+        pairs: indices of the pairs to run; all by default.
+        """
+        masks = masks.to(self.clean_logits)
+        ablated = self.ablated if pairs is None else self.ablated[:, pairs]
+        clean = self.clean_run.writers if pairs is None else self.clean_run.writers[:, pairs]
+        self.forwards += len(masks) * clean.shape[1] / len(self.clean_logits)
+        weights, index = self.weights, self.graph.writer_index
+        mask = causal_mask(weights, clean.shape[2])
+        sources = [w for w in ("embed", "pos") if w in index]
+        current: dict[str, Tensor] = {w: clean[index[w]].expand(len(masks), *clean.shape[1:]) for w in sources}
+        bias = torch.zeros_like(weights.attention[0].b_O) if weights.attention else None
+
+        def read(reader: str) -> Tensor:
+            total: Any = 0.0
+            for edge in self.graph.incoming(reader):
+                writer = parse_edge(edge)[0]
+                m = masks[:, self.graph.edge_index[edge], None, None, None]
+                if writer == "bias":
+                    total = total + (bias if self.keeps_bias else m * bias)
+                else:
+                    total = total + m * current[writer] + (1 - m) * ablated[index[writer]]
+            return normalise(weights, total)
+
+        for layer, (attention, mlp) in enumerate(zip(weights.attention, weights.mlp, strict=True)):
+            W, b = attention.maps, attention.b_qkv.view(3, len(attention.heads), attention.W_O.shape[1])
+            written = {}
+            for slot, head in enumerate(attention.heads):
+                q, k, v = (read(f"a{layer}.h{head}.{x}") @ W[:, i, slot] + b[i, slot] for i, x in enumerate("qkv"))
+                written[f"a{layer}.h{head}"] = attend(q, k, v, mask)[0] @ attention.W_O[slot]
+            current |= written
+            bias = bias + attention.b_O
+            if mlp is not None:
+                post = weights.activation(read(f"m{layer}") @ mlp.W_in + mlp.b_in)
+                current[f"m{layer}"] = post @ mlp.W_out + mlp.b_out
+        return read("logits") @ weights.W_U + weights.b_U
+
+    def patch(self, sets: Sequence[Iterable[str]], functional: Functional) -> Float[Tensor, "set pair"]:
+        """The functional of the logits with each set of edges ablated, on every pair. No gradients.
+
+        Raises UnknownName for a name that is no edge.
+        """
+        cuts = [self._cut(edges) for edges in sets]
+        with torch.no_grad():
+            every_pair = torch.arange(len(self.clean_logits), device=self.clean_logits.device)
+            result = functional(self.clean_logits, every_pair).repeat(len(cuts), 1)
+            first = [min((self._changes.stage(reader) for reader, _ in cut), default=0) for cut in cuts]
+            order = sorted(range(len(cuts)), key=first.__getitem__)
+            per_block = max(1, ROWS_AT_ONCE // self.clean_logits[..., 0].numel())
+            for start in range(0, len(order), per_block):
+                chosen = order[start : start + per_block]
+                block = self._changes.follow([cuts[i] for i in chosen])
+                if len(block.pair):
+                    logits = self.clean_logits[block.pair] + block.logits
+                    which = torch.tensor(chosen, device=block.pair.device)[block.set]
+                    result[which, block.pair] = functional(logits, block.pair)
+                self.forwards += block.work
+        return result
+
+    def single_edges(self, functional: Functional) -> Float[Tensor, "edge pair"]:
+        """`patch` for every edge alone, in the order of the graph's edges."""
+        with torch.no_grad():
+            every_pair = torch.arange(len(self.clean_logits), device=self.clean_logits.device)
+            result = functional(self.clean_logits, every_pair).repeat(len(self.graph.edges), 1)
+            for reader in self.graph.readers:
+                incoming = [e for e in self.graph.incoming(reader) if not e.startswith("bias->")]
+                rows = torch.tensor(self.graph.indices(incoming), device=every_pair.device)
+                writers = [self.graph.writer_index[parse_edge(e)[0]] for e in incoming]
+                for block in self._changes.follow_each(reader, writers, ROWS_AT_ONCE):
+                    logits = self.clean_logits[block.pair] + block.logits
+                    result[rows[block.set], block.pair] = functional(logits, block.pair)
+                    self.forwards += block.work
+        return result
+
+    def is_void(self, edge: str) -> bool:
+        """Whether ablating the edge puts in what is there anyway, whatever else is ablated: only a source
+        (`embed`, `pos`, `bias`), whose value never changes, can promise that."""
+        writer, _ = parse_edge(edge)
+        if writer == "bias":
+            return self.keeps_bias
+        return writer in ("embed", "pos") and self.is_unchanged(edge)
+
+    def is_unchanged(self, edge: str) -> bool:
+        """Whether ablating the edge changes nothing for its reader, as long as all its writers are clean."""
+        writer, reader = parse_edge(edge)
+        if writer == "bias":
+            return self.keeps_bias
+        difference = self.difference[self.graph.writer_index[writer]]
+        plain = self.weights.norm == "none"  # else other ablated edges into the reader would change the scale
+        return not (self._changes.into(reader, difference) if plain else difference).any()
+
+    def _cut(self, edges: Iterable[str]) -> list[tuple[str, int]]:
+        """(reader, writer index) of each edge; the bias is replaced by itself, so its edges drop out."""
+        names = list(edges)
+        self.graph.indices(names)
+        ends = [parse_edge(edge) for edge in names]
+        return [(reader, self.graph.writer_index[writer]) for writer, reader in ends if writer != "bias"]

@@ -1,0 +1,155 @@
+"""Methods by name, and the protocol they keep: `(task, **params) -> {edge or node name: score}`."""
+
+import importlib.util
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal, final
+
+from gaugeblock.compiled.graph import owner, parse_edge
+from gaugeblock.methods.task import Task
+from gaugeblock.programs.errors import GaugeblockError, MethodError, UnknownName
+
+Level = Literal["edges", "nodes"]
+Function = Callable[..., Mapping[str, float]]
+
+
+@final
+@dataclass(frozen=True)
+class Method:
+    """A method as it is run.
+
+    Attributes:
+        level: whether it scores edges, or nodes, which are then lifted to edges.
+        signed: whether the score itself ranks; otherwise |score| does.
+    """
+
+    name: str
+    level: Level
+    signed: bool
+    function: Function
+
+
+_METHODS: dict[str, Method] = {}
+
+
+def method(name: str | None = None, level: Level = "edges", signed: bool = False) -> Callable[[Function], Function]:
+    """Decorator that registers a method under a name (the function's own by default)."""
+    if level not in ("edges", "nodes"):
+        raise MethodError(f"a method scores 'edges' or 'nodes', not {level!r}")
+
+    def register(function: Function) -> Function:
+        given = name or function.__name__
+        _METHODS[given] = Method(given, level, signed, function)
+        return function
+
+    return register
+
+
+def method_names() -> list[str]:
+    """The names of all registered methods, those of installed plug-ins (entry point group `gaugeblock.methods`) too."""
+    _load_plugins()
+    return list(_METHODS)
+
+
+def get_method(given: "str | Function | Method") -> Method:
+    """The method of a name, of "file.py:function", or of a function itself.
+
+    Raises UnknownName, with the nearest names, or MethodError where the file cannot be used.
+    """
+    if isinstance(given, Method):
+        return given
+    if callable(given):
+        known = next((m for m in _METHODS.values() if m.function is given), None)
+        return known or Method(getattr(given, "__name__", type(given).__name__), "edges", False, given)
+    file, colon, function = given.rpartition(":")
+    if colon and file.endswith(".py"):
+        return _from_file(Path(file), function)
+    _load_plugins()
+    if given not in _METHODS:
+        raise UnknownName("method", given, _METHODS)
+    return _METHODS[given]
+
+
+def run_method(given: "str | Function | Method", task: Task, **params: Any) -> dict[str, float]:
+    """Run a method and return one finite score per edge.
+
+    Node scores are lifted: an edge gets the smaller |score| of its two nodes (a head's q, k and v count as the head;
+    `logits` counts as above all others).
+
+    Raises MethodError where the method raises, misses a name, or gives something that is no number; names that do
+    not exist are warned about and dropped.
+    """
+    chosen = get_method(given)
+    try:
+        scores = chosen.function(task, **params)
+    except GaugeblockError:
+        raise
+    except Exception as error:
+        raise MethodError(f"method {chosen.name!r} raised {type(error).__name__}: {error}") from error
+    names = task.graph.edges if chosen.level == "edges" else task.graph.writers
+    checked = _checked(chosen, scores, names)
+    return checked if chosen.level == "edges" else lift(checked, task.graph.edges)
+
+
+def lift(nodes: Mapping[str, float], edges: tuple[str, ...]) -> dict[str, float]:
+    """Edge scores from node scores: the smaller |score| of the two nodes."""
+    ends = {edge: parse_edge(edge) for edge in edges}
+    return {
+        edge: min(abs(nodes[writer]), abs(nodes.get(owner(reader), math.inf)))
+        for edge, (writer, reader) in ends.items()
+    }
+
+
+def _checked(chosen: Method, scores: Any, names: tuple[str, ...]) -> dict[str, float]:
+    called = f"method {chosen.name!r}"
+    if not isinstance(scores, Mapping):
+        raise MethodError(f"{called} returned {type(scores).__name__}; a method returns a dict from names to numbers")
+    if missing := [name for name in names if name not in scores]:
+        raise MethodError(f"{called} misses {len(missing)} of {len(names)} {chosen.level}, for example {missing[0]!r}")
+    if unknown := [name for name in scores if name not in set(names)]:
+        warnings.warn(f"{called} scored {len(unknown)} unknown names, for example {unknown[0]!r}", stacklevel=3)
+    result: dict[str, float] = {}
+    for name in names:
+        try:
+            result[name] = float(scores[name])
+        except (TypeError, ValueError):
+            raise MethodError(f"{called} gave {name!r} the score {scores[name]!r}, which is not a number") from None
+    if wrong := [name for name, score in result.items() if not math.isfinite(score)]:
+        raise MethodError(f"{called} gave {len(wrong)} {chosen.level} NaN or infinity, for example {wrong[0]!r}")
+    return result
+
+
+def _from_file(path: Path, function: str) -> Method:
+    if not path.is_file():
+        raise MethodError(f"there is no file {path} to take the method {function!r} from")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before = dict(_METHODS)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise MethodError(f"{path} could not be imported: {type(error).__name__}: {error}") from error
+    declared = {m.function: m for name, m in _METHODS.items() if before.get(name) is not m}
+    _METHODS.clear()
+    _METHODS.update(before)  # a file's own registrations do not outlive this call
+    found = getattr(module, function, None)
+    if not callable(found):
+        own = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__]
+        raise UnknownName(f"function in {path}", function, own)
+    return declared.get(found) or Method(function, "edges", False, found)
+
+
+def _load_plugins() -> None:
+    for entry in entry_points(group="gaugeblock.methods"):
+        if entry.name not in _METHODS:
+            try:
+                _METHODS[entry.name] = get_method(entry.load())
+            except Exception as error:
+                warnings.warn(f"plug-in {entry.name!r} could not be loaded: {error}", stacklevel=3)

@@ -1,0 +1,107 @@
+"""What a method gets: a model, pairs of inputs, what to measure and what an ablated edge carries."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from gaugeblock.compiled.graph import Graph
+from gaugeblock.methods.ablation import Rows
+from gaugeblock.methods.activations import real_positions
+from gaugeblock.methods.engine import Engine
+from gaugeblock.programs.errors import InputError
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One problem for a method. Built with `Task.build`; knows nothing of the true circuit.
+
+    Attributes:
+        model: a HookedTransformer; leave it as it is.
+        graph: writers, readers and edges to score.
+        clean, corrupted: token ids of both sides of each pair.
+        positions: graded positions.
+        ablation: what an ablated edge carries, "resample" or "donor".
+        numeric: whether the output is one number instead of a choice.
+        rng: for whatever the method draws at random.
+    """
+
+    model: "HookedTransformer"
+    graph: Graph
+    clean: Int[Tensor, "pair pos"]
+    corrupted: Int[Tensor, "pair pos"]
+    positions: Bool[Tensor, "pair pos"]
+    ablation: str
+    numeric: bool
+    rng: np.random.Generator
+    rows: Rows = field(repr=False)
+
+    @staticmethod
+    def build(
+        model: "HookedTransformer",
+        graph: Graph,
+        clean: Int[Tensor, "pair pos"],
+        corrupted: Int[Tensor, "pair pos"],
+        positions: Bool[Tensor, "pair pos"],
+        ablation: str = "resample",
+        *,
+        numeric: bool = False,
+        pad_token: int | None = None,
+        donor_seed: int = 0,
+        seed: int = 0,
+    ) -> "Task":
+        """A task on the model's own device.
+
+        Args:
+            pad_token: id that fills up shorter inputs; None if there is none.
+            donor_seed: of the sources of `donor` ablation, which are part of the data.
+            seed: of `rng`.
+
+        Raises InputError where no position of some pair is graded.
+        """
+        if not len(clean) or not bool(positions.any(1).all()):
+            raise InputError("a task needs at least one pair, and at least one graded position in every pair")
+        device = model.W_E.device
+        clean, corrupted, positions = clean.to(device), corrupted.to(device), positions.to(device)
+        rows = Rows(real_positions(clean, pad_token), real_positions(corrupted, pad_token), donor_seed)
+        rng = np.random.default_rng(seed)
+        return Task(model, graph, clean, corrupted, positions, ablation, numeric, rng, rows)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Patched forward passes of the model on these pairs."""
+        return Engine(self.model, self.graph, self.clean, self.corrupted, self.rows, self.ablation)
+
+    def metric(
+        self, logits: Float[Tensor, "item pos vocab"], pair_index: Int[Tensor, " item"]
+    ) -> Float[Tensor, " item"]:
+        """How clearly the model gives its clean answer; the mean over graded positions. Differentiable.
+
+        Categorical: the log-odds of the clean answer, log p/(1 - p). Numeric: the output, with the sign that makes
+        clean larger than corrupted (0 where they agree). Unlike KL and squared error, both have gradients at the
+        clean point.
+        """
+        graded = self.positions[pair_index]
+        if self.numeric:
+            value = logits[..., 0] * self._direction[pair_index]
+        else:
+            answer = self._answer[pair_index][..., None]
+            others = logits.scatter(-1, answer, -torch.inf)
+            value = logits.gather(-1, answer)[..., 0] - others.logsumexp(-1)
+        return (value * graded).sum(-1) / graded.sum(-1)
+
+    @cached_property
+    def _answer(self) -> Int[Tensor, "pair pos"]:
+        return self.engine.clean_logits.argmax(-1)
+
+    @cached_property
+    def _direction(self) -> Float[Tensor, "pair pos"]:
+        return (self.engine.clean_logits - self.engine.corrupted_run.logits)[..., 0].sign()
