@@ -25,11 +25,11 @@ class Activations:
 
     stream: tuple[Float[Tensor, "pair pos d_model"], ...]
     writers: Float[Tensor, "writer pair pos d_model"]
-    qkv: tuple[Float[Tensor, "pair pos port ?head d_head"], ...]
-    pattern: tuple[Float[Tensor, "pair ?head query key"], ...]
-    z: tuple[Float[Tensor, "pair pos ?head d_head"], ...]
-    pre: tuple[Float[Tensor, "pair pos ?neuron"] | None, ...]
-    post: tuple[Float[Tensor, "pair pos ?neuron"] | None, ...]
+    qkv: tuple[Float[Tensor, "pair pos port _ d_head"], ...]
+    pattern: tuple[Float[Tensor, "pair _ query key"], ...]
+    z: tuple[Float[Tensor, "pair pos _ d_head"], ...]
+    pre: tuple[Float[Tensor, "pair pos _"] | None, ...]
+    post: tuple[Float[Tensor, "pair pos _"] | None, ...]
     logits: Float[Tensor, "pair pos vocab"]
 
 

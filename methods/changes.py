@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gaugeblock.compiled.graph import Place
@@ -45,8 +46,19 @@ class _Items:
 
     def keep(self, alive: Tensor) -> None:
         if not alive.all():
-            self.set, self.pair, self.stream = self.set[alive], self.pair[alive], self.stream[alive]
-            self.written = {w: change[alive] for w, change in self.written.items()}
+            chosen = alive.nonzero().squeeze(1)
+            self.set, self.pair, self.stream = (take(x, chosen) for x in (self.set, self.pair, self.stream))
+            self.written = {w: take(change, chosen) for w, change in self.written.items()}
+
+
+def take(values: Tensor, chosen: Int[Tensor, " item"]) -> Tensor:
+    """values[chosen], which torch does several times slower."""
+    return values.index_select(0, chosen)
+
+
+def moved(change: Float[Tensor, "item ..."]) -> Bool[Tensor, " item"]:
+    """Which items are not exactly zero; several times faster than `any`."""
+    return change.flatten(1).abs().amax(1) > 0
 
 
 @final
@@ -71,14 +83,15 @@ class Changes:
         for i, cut in enumerate(cuts):
             for reader, writer in cut:
                 by_reader.setdefault(reader, []).append((i, writer))
-        work = 0.0
+        stages = [self.stage(reader) for reader in by_reader]
         last = torch.tensor([max((self.stage(r) for r, _ in cut), default=-1) for cut in cuts], device=device)
-        for stage in range(self.weights.stages - 1):
+        work = 0.0
+        for stage in range(min(stages, default=0), self.weights.stages - 1):
             if not len(items.pair):
                 break
             work += len(items.pair) / n_pairs / self.weights.stages
             self._step(stage, items, by_reader)
-            items.keep((last[items.set] > stage) | items.stream.flatten(1).any(1))
+            items.keep((take(last, items.set) > stage) | moved(items.stream))
         return self._finish(items, by_reader, work)
 
     def follow_each(self, reader: str, writers: Sequence[int], rows_at_once: int) -> Iterator[Block]:
@@ -86,26 +99,28 @@ class Changes:
         if not writers:
             return
         change = self.into(reader, self.difference[list(writers)])
-        which, pair = change.flatten(2).any(2).nonzero(as_tuple=True)
-        block = max(1, rows_at_once // change.shape[2])
+        which, pair = moved(change.flatten(0, 1)).view(change.shape[:2]).nonzero(as_tuple=True)
+        change = change.flatten(0, 1)
+        block = max(1, rows_at_once // change.shape[1])
+        first, last = self.stage(reader), self.weights.stages - 1
         for start in range(0, len(pair), block):
             chosen, own = which[start : start + block], pair[start : start + block]
-            stream = self._after(reader, change[chosen, own], own)
-            items = _Items(chosen, own, stream, {})
-            first = self.stage(reader)
+            here = take(change, chosen * self.difference.shape[1] + own)
+            if first == last:
+                yield Block(chosen, own, here, 0.0)
+                continue
+            items = _Items(chosen, own, self._after(reader, here, own), {})
+            items.keep(moved(items.stream))
             work = 0.0
-            if first < self.weights.stages - 1:
-                items.keep(stream.flatten(1).any(1))
-                for stage in range(first + 1, self.weights.stages - 1):
+            for stage in range(first + 1, last):
+                if len(items.pair):
                     work += len(items.pair) / self.difference.shape[1] / self.weights.stages
                     self._step(stage, items, {})
-                yield self._finish(items, {}, work)
-            else:
-                yield Block(chosen, own, stream, 0.0)
+            yield self._finish(items, {}, work)
 
     # --- one reader alone ----------------------------------------------------------------------------------------
 
-    def into(self, reader: str, difference: Tensor) -> Tensor:
+    def into(self, reader: str, difference: Float[Tensor, "*writer pair pos d_model"]) -> Tensor:
         """Change of what the reader computes linearly from its input: q, k or v, pre-activations, logits."""
         stage = self.stage(reader)
         stream = self.clean.stream[stage]
@@ -125,17 +140,13 @@ class Changes:
         return attention.maps[:, "qkv".index(place.port or "q"), attention.heads.index(place.head or 0)]
 
     def _after(self, reader: str, change: Tensor, pair: Tensor) -> Tensor:
-        """Change of what the reader's node writes (of the logits themselves for "logits")."""
+        """Change of what the reader's node writes."""
         place = Place.of(reader)
-        if place.kind == "logits":
-            return change
         assert place.layer is not None
         if place.kind == "mlp":
             return self._mlp(place.layer, change, pair)
         slot = self.weights.attention[place.layer].heads.index(place.head or 0)
-        none = change.new_zeros(())
-        qkv = [change if port == place.port else none for port in "qkv"]
-        return self._head(place.layer, slot, qkv, pair)
+        return self._head(place.layer, slot, [change if port == place.port else None for port in "qkv"], pair)
 
     # --- whole stages --------------------------------------------------------------------------------------------
 
@@ -149,51 +160,61 @@ class Changes:
     def _attention_step(
         self, layer: int, attention: Attention, items: _Items, cuts: dict[str, list[tuple[int, int]]]
     ) -> None:
-        heads, d_head = len(attention.heads), attention.W_O.shape[1]
-        base = self.clean.stream[2 * layer][items.pair]
-        moved = items.stream.flatten(1).any(1)
-        shared = items.stream.new_zeros(*items.stream.shape[:2], 3, heads, d_head)
-        if moved.any():
-            change = normalise_change(self.weights, base[moved], items.stream[moved])
-            shared[moved] = (change @ attention.W_qkv).view(*change.shape[:2], 3, heads, d_head)
-        total = torch.zeros_like(items.stream)
+        if not attention.heads:
+            return
+        change = self._normalised(2 * layer, items, items.stream)
+        qkv = (change @ attention.W_qkv).view(*change.shape[:2], 3, len(attention.heads), -1)
         for slot, head in enumerate(attention.heads):
-            ports = []
             for i, port in enumerate("qkv"):
-                projected = shared[:, :, i, slot]
-                reader = f"a{layer}.h{head}.{port}"
-                if reader in cuts:
-                    change = self._cut_change(items, cuts[reader])
-                    change = normalise_change(self.weights, base, items.stream + change)
-                    projected = change @ attention.maps[:, i, slot]
-                ports.append(projected)
-            alive = torch.stack([p.flatten(1).any(1) for p in ports]).any(0)
-            if alive.any():
-                written = torch.zeros_like(items.stream)
-                written[alive] = self._head(layer, slot, [p[alive] for p in ports], items.pair[alive])
-                total += written
-                items.written[self._writer(f"a{layer}.h{head}")] = written
-        items.stream = items.stream + total
+                if (reader := f"a{layer}.h{head}.{port}") in cuts:
+                    change = self._normalised(2 * layer, items, items.stream + self._cut_change(items, cuts[reader]))
+                    qkv[:, :, i, slot] = change @ attention.maps[:, i, slot]
+        alive = qkv.abs().sum((1, 2, 4)) > 0  # [item, head]
+        total = items.stream
+        if not cuts and bool(alive.all()):
+            total = total + self._heads(layer, qkv, items.pair)
+        else:
+            for slot, head in enumerate(attention.heads):
+                chosen = alive[:, slot].nonzero().squeeze(1)
+                if len(chosen):
+                    ports = [take(qkv[:, :, i, slot], chosen) for i in range(3)]
+                    output = self._head(layer, slot, ports, take(items.pair, chosen))
+                    total = total.index_add(0, chosen, output)
+                    if cuts:
+                        written = torch.zeros_like(items.stream).index_copy_(0, chosen, output)
+                        items.written[self._writer(f"a{layer}.h{head}")] = written
+        items.stream = total
 
     def _mlp_step(self, layer: int, mlp: Mlp, items: _Items, cuts: dict[str, list[tuple[int, int]]]) -> None:
-        base = self.clean.stream[2 * layer + 1][items.pair]
         change = items.stream
         if (reader := f"m{layer}") in cuts:
             change = change + self._cut_change(items, cuts[reader])
-        pre = normalise_change(self.weights, base, change) @ mlp.W_in
-        alive = pre.flatten(1).any(1)
-        if alive.any():
-            written = torch.zeros_like(items.stream)
-            written[alive] = self._mlp(layer, pre[alive], items.pair[alive])
+        pre = self._normalised(2 * layer + 1, items, change) @ mlp.W_in
+        alive = moved(pre)
+        if bool(alive.all()):
+            output = written = self._mlp(layer, pre, items.pair)
+            items.stream = items.stream + output
+        else:
+            chosen = alive.nonzero().squeeze(1)
+            if not len(chosen):
+                return
+            output = self._mlp(layer, take(pre, chosen), take(items.pair, chosen))
+            items.stream = items.stream.index_add(0, chosen, output)
+            written = torch.zeros_like(items.stream).index_copy_(0, chosen, output) if cuts else output
+        if cuts:
             items.written[self._writer(f"m{layer}")] = written
-            items.stream = items.stream + written
 
     def _finish(self, items: _Items, cuts: dict[str, list[tuple[int, int]]], work: float) -> Block:
         change = items.stream
         if "logits" in cuts:
             change = change + self._cut_change(items, cuts["logits"])
-        base = self.clean.stream[-1][items.pair]
-        return Block(items.set, items.pair, normalise_change(self.weights, base, change) @ self.weights.W_U, work)
+        logits = self._normalised(self.weights.stages - 1, items, change) @ self.weights.W_U
+        return Block(items.set, items.pair, logits, work)
+
+    def _normalised(self, stage: int, items: _Items, change: Tensor) -> Tensor:
+        if self.weights.norm == "none":
+            return change
+        return normalise_change(self.weights, take(self.clean.stream[stage], items.pair), change)
 
     def _cut_change(self, items: _Items, cuts: list[tuple[int, int]]) -> Tensor:
         """What ablating these edges adds to the reader's input: ablated minus current, for the items they concern."""
@@ -202,24 +223,48 @@ class Changes:
         for own, writer in cuts:
             chosen[own, writers.index(writer)] = 1
         replaced = torch.einsum("sw,wptd->sptd", chosen, self.difference[writers])
-        change = replaced[items.set, items.pair]
+        change = take(replaced.flatten(0, 1), items.set * replaced.shape[1] + items.pair)
         for column, writer in enumerate(writers):
             if writer in items.written:
-                change -= chosen[items.set, column, None, None] * items.written[writer]
+                change -= take(chosen[:, column], items.set)[:, None, None] * items.written[writer]
         return change
 
     # --- nodes ---------------------------------------------------------------------------------------------------
 
-    def _head(self, layer: int, slot: int, changes: Sequence[Tensor], pair: Tensor) -> Tensor:
-        clean = self.clean.qkv[layer][pair, :, :, slot]
-        q, k, v = (clean[:, :, i] + change for i, change in enumerate(changes))
-        z, _ = attend(q, k, v, causal_mask(self.weights, q.shape[1]))
-        return (z - self.clean.z[layer][pair, :, slot]) @ self.weights.attention[layer].W_O[slot]
+    def _head(self, layer: int, slot: int, changes: Sequence[Tensor | None], pair: Tensor) -> Tensor:
+        """Change of one head's output from the changes of its q, k and v."""
+        clean = [take(self._clean_ports[layer][i][slot], pair) for i in range(3)]
+        q, k, v = (x if change is None else x + change for x, change in zip(clean, changes, strict=True))
+        z, _ = attend(q, k, v, self._mask)
+        z -= take(self._clean_z[layer][slot], pair)
+        return z @ self.weights.attention[layer].W_O[slot]
+
+    def _heads(self, layer: int, qkv: Tensor, pair: Tensor) -> Tensor:
+        """Change of the sum of all heads' outputs."""
+        q, k, v = (qkv + take(self.clean.qkv[layer], pair)).permute(2, 0, 3, 1, 4)
+        z, _ = attend(q, k, v, self._mask)
+        z = z.transpose(1, 2) - take(self.clean.z[layer], pair)
+        return z.flatten(2) @ self.weights.attention[layer].W_O.flatten(0, 1)
 
     def _mlp(self, layer: int, change: Tensor, pair: Tensor) -> Tensor:
         mlp, pre, post = self.weights.mlp[layer], self.clean.pre[layer], self.clean.post[layer]
-        assert mlp is not None and pre is not None and post is not None  # noqa: PT018
-        return (self.weights.activation(pre[pair] + change) - post[pair]) @ mlp.W_out
+        assert mlp is not None
+        assert pre is not None
+        assert post is not None
+        return (self.weights.activation(take(pre, pair) + change) - take(post, pair)) @ mlp.W_out
+
+    @cached_property
+    def _mask(self) -> Tensor | None:
+        return causal_mask(self.weights, self.difference.shape[2])
+
+    @cached_property
+    def _clean_ports(self) -> list[list[list[Tensor]]]:
+        """Clean q, k and v of each head, contiguous: [layer][port][slot]."""
+        return [[[x[:, :, i, h].contiguous() for h in range(x.shape[3])] for i in range(3)] for x in self.clean.qkv]
+
+    @cached_property
+    def _clean_z(self) -> list[list[Tensor]]:
+        return [[z[:, :, h].contiguous() for h in range(z.shape[2])] for z in self.clean.z]
 
     def stage(self, reader: str) -> int:
         """Where along the stream a reader reads: 2l for attention in layer l, 2l + 1 for its MLP, then the logits."""

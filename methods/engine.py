@@ -22,7 +22,7 @@ from gaugeblock.methods.weights import Weights
 Functional = Callable[[Tensor, Tensor], Tensor]
 """(logits [n, pos, vocab], pair index [n]) -> [n]."""
 
-ROWS_AT_ONCE = 4096
+ROWS_AT_ONCE = 2048
 """Token rows that a block of (set, pair) items starts with."""
 
 

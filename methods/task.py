@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gaugeblock.compiled.graph import Graph
 from gaugeblock.methods.ablation import Rows
-from gaugeblock.methods.activations import real_positions
+from gaugeblock.methods.activations import logsumexp, real_positions
 from gaugeblock.methods.engine import Engine
 from gaugeblock.programs.errors import InputError
 
@@ -89,18 +89,24 @@ class Task:
         clean larger than corrupted (0 where they agree). Unlike KL and squared error, both have gradients at the
         clean point.
         """
-        graded = self.positions[pair_index]
+        graded = self.positions.index_select(0, pair_index)
         if self.numeric:
-            value = logits[..., 0] * self._direction[pair_index]
+            value = logits[..., 0] * self._direction.index_select(0, pair_index)
         else:
-            answer = self._answer[pair_index][..., None]
-            others = logits.scatter(-1, answer, -torch.inf)
-            value = logits.gather(-1, answer)[..., 0] - others.logsumexp(-1)
+            answer = self._answer.index_select(0, pair_index)[..., None]
+            others = logits + self._without_answer.index_select(0, pair_index)
+            value = logits.gather(-1, answer)[..., 0] - logsumexp(others)
         return (value * graded).sum(-1) / graded.sum(-1)
 
     @cached_property
     def _answer(self) -> Int[Tensor, "pair pos"]:
         return self.engine.clean_logits.argmax(-1)
+
+    @cached_property
+    def _without_answer(self) -> Float[Tensor, "pair pos vocab"]:
+        """-inf at the clean answer, 0 elsewhere."""
+        zero = torch.zeros_like(self.engine.clean_logits)
+        return zero.scatter(-1, self._answer[..., None], -torch.inf)
 
     @cached_property
     def _direction(self) -> Float[Tensor, "pair pos"]:

@@ -1,0 +1,129 @@
+"""The engine says what TransformerLens's own hooks say."""
+
+import numpy as np
+import pytest
+import torch
+from gaugeblock.methods.ablation import donor_sources
+from gaugeblock.methods.task import Task
+from gaugeblock.programs.errors import MethodError, UnknownName
+from support.naive import node_patched, patched, writers
+from support.tasks import COMPILED, RANDOM, compiled_task, random_task
+from torch import Tensor
+
+
+def flat(logits: Tensor, pair: Tensor) -> Tensor:
+    """A functional that keeps everything apart: a fixed random projection of the logits."""
+    generator = torch.Generator().manual_seed(5)
+    weights = torch.randn(logits.shape[1:], generator=generator, dtype=torch.float64).to(logits)
+    return (logits * weights).flatten(1).sum(1)
+
+
+def ablated(task: Task) -> dict[str, Tensor]:
+    """What each writer is replaced by, taken from plain hooked runs."""
+    corrupted = writers(task.model, task.corrupted)
+    if task.ablation == "resample":
+        return corrupted
+    pair, pos = donor_sources(task.rows)
+    clean, real = writers(task.model, task.clean), task.rows.clean[:, :, None]
+    return {w: torch.where(real, value[pair, pos], clean[w]) for w, value in corrupted.items()}
+
+
+def random_sets(task: Task, n: int = 12) -> list[list[str]]:
+    rng = np.random.default_rng(1)
+    edges = np.array(task.graph.edges)
+    return [rng.choice(edges, size=min(len(edges), size), replace=False).tolist() for size in (1, 2, 3, 5, 30, 200) * (n // 6)]
+
+
+def tolerance(task: Task) -> float:
+    scale = 1 + float(task.engine.clean_logits.abs().max())
+    return (1e-9 if task.engine.clean_logits.dtype == torch.float64 else 1e-5) * scale
+
+
+def check_sets(task: Task, sets: list[list[str]]) -> None:
+    values = task.engine.patch(sets, flat)
+    masks = torch.ones(len(sets), len(task.graph.edges), dtype=task.engine.clean_logits.dtype)
+    for mask, edges in zip(masks, sets, strict=True):
+        mask[task.graph.indices(edges)] = 0
+    dense = task.engine.forward(masks).detach()
+    source, pairs = ablated(task), torch.arange(len(task.clean))
+    for row, edges, logits in zip(values, sets, dense, strict=True):
+        expected = patched(task.model, task.clean, source, edges)
+        assert (logits - expected).abs().max() < tolerance(task), edges[:3]
+        assert (row - flat(expected, pairs)).abs().max() < 50 * tolerance(task), edges[:3]
+
+
+def test_any_set_of_edges_as_with_plain_hooks(task: Task) -> None:
+    check_sets(task, random_sets(task))
+
+
+@pytest.mark.parametrize("name", [*RANDOM, *COMPILED])
+def test_any_set_of_edges_in_float32_and_with_donors(name: str) -> None:
+    for dtype, ablation in ((torch.float32, "resample"), (torch.float64, "donor")):
+        task = random_task(RANDOM[name], dtype, ablation) if name in RANDOM else compiled_task(name, dtype, ablation)
+        check_sets(task, random_sets(task, 6))
+
+
+def test_every_single_edge_as_with_plain_hooks(task: Task) -> None:
+    values = task.engine.single_edges(flat)
+    source, pairs = ablated(task), torch.arange(len(task.clean))
+    rng = np.random.default_rng(2)
+    for i in rng.choice(len(task.graph.edges), size=min(60, len(task.graph.edges)), replace=False):
+        expected = patched(task.model, task.clean, source, [task.graph.edges[i]])
+        assert (values[i] - flat(expected, pairs)).abs().max() < 50 * tolerance(task), task.graph.edges[i]
+
+
+def test_single_edges_are_sets_of_one(task: Task) -> None:
+    sets = [[edge] for edge in task.graph.edges]
+    assert torch.allclose(task.engine.single_edges(flat), task.engine.patch(sets, flat), rtol=0, atol=50 * tolerance(task))
+
+
+def test_a_node_as_with_plain_hooks(task: Task) -> None:
+    nodes = [w for w in task.graph.writers if w != "bias"]
+    values = task.engine.patch([task.graph.outgoing(w) for w in nodes], flat)
+    source, pairs = ablated(task), torch.arange(len(task.clean))
+    for row, writer in zip(values, nodes, strict=True):
+        expected = node_patched(task.model, task.clean, source, writer)
+        assert (row - flat(expected, pairs)).abs().max() < 50 * tolerance(task), writer
+
+
+def test_full_mask_is_the_model_and_empty_mask_the_ablated_run(task: Task) -> None:
+    masks = torch.stack([torch.ones(len(task.graph.edges)), torch.zeros(len(task.graph.edges))])
+    kept, gone = task.engine.forward(masks)
+    with torch.no_grad():
+        assert torch.allclose(kept, task.model(task.clean), rtol=0, atol=tolerance(task))
+        assert torch.allclose(gone, task.model(task.corrupted), rtol=0, atol=tolerance(task))
+
+
+def test_masks_between_are_differentiable() -> None:
+    task = random_task(RANDOM["layer norm"])
+    pairs = torch.tensor([4, 1])
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(1, len(task.graph.edges), generator=generator, dtype=torch.float64).requires_grad_()
+
+    def value(m: Tensor) -> Tensor:
+        return task.metric(task.engine.forward(m, pairs)[0], pairs).sum()
+
+    (gradient,) = torch.autograd.grad(value(mask), mask)
+    for i in (0, 17, len(task.graph.edges) - 1):
+        step = torch.zeros_like(mask)
+        step[0, i] = 1e-5
+        with torch.no_grad():
+            slope = (value(mask + step) - value(mask - step)) / 2e-5
+        assert float(gradient[0, i]) == pytest.approx(float(slope), abs=1e-6)
+
+
+def test_results_do_not_depend_on_blocks(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = random_sets(task)
+    together, singles = task.engine.patch(sets, flat), task.engine.single_edges(flat)
+    monkeypatch.setattr("gaugeblock.methods.engine.ROWS_AT_ONCE", 1)
+    assert torch.allclose(task.engine.patch(sets, flat), together, rtol=0, atol=50 * tolerance(task))
+    assert torch.allclose(task.engine.single_edges(flat), singles, rtol=0, atol=50 * tolerance(task))
+
+
+def test_what_the_engine_cannot_do_is_refused_by_name() -> None:
+    task = random_task({})
+    with pytest.raises(UnknownName, match="no edge of this graph is named 'embed->a9.h0.q'"):
+        task.engine.patch([["embed->a9.h0.q"]], flat)
+    task.model.cfg.positional_embedding_type = "rotary"
+    with pytest.raises(MethodError, match="does not support models with positional_embedding_type='rotary'"):
+        _ = Task.build(task.model, task.graph, task.clean, task.corrupted, task.positions).engine
