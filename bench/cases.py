@@ -138,6 +138,7 @@ def resized(program: Program, n_tokens: int, max_len: int) -> Program:
             f"program {program.name!r} has a fixed vocabulary of {len(vocab)} tokens, {n_tokens} were asked for; "
             f"write @v{len(vocab)}n{max_len}"
         )
+    more: list[object]
     if all(isinstance(token, int) for token in vocab):
         more = [i for i in range(min(vocab), min(vocab) + n_tokens + len(vocab)) if i not in vocab]
     else:

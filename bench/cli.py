@@ -179,7 +179,7 @@ def _compile(program: "Program", device: str, dtype: str | None) -> Any:
 
     if dtype not in (None, "float32", "float64"):
         raise InputError(f"dtype {dtype!r} is not possible; give float32 or float64")
-    return gb.compile(program, device=device, dtype=dtype and getattr(torch, dtype))
+    return gb.compile(program, device=device, dtype=getattr(torch, dtype) if dtype else None)
 
 
 def _size(model: Any) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,7 @@ class Entrant:
     name: str
     level: str
     signed: bool
-    function: Callable[..., dict[str, float]]
+    function: Callable[..., Mapping[str, float]]
     method: Method | None
 
     @property
@@ -64,7 +64,7 @@ class Entrant:
             return run_method(self.method, task, **params)
         if params:
             raise MethodError(f"control {self.name!r} takes no parameters, got {', '.join(params)}")
-        return self.function(case, task.ablation)
+        return dict(self.function(case, task.ablation))
 
 
 def entrant(given: Given) -> Entrant:

@@ -166,8 +166,8 @@ def main(names: list[str]) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     print(f"exact patching of every edge, seconds, {device}, one thread, float32")
     print(
-        f"{'model':28} {'edges':>5} {'split':>9} {'hooks':>9} {'ours':>9} {'split/':>8} {'hooks/':>8} {'EAP/fwd+bwd':>7}"
-        f" {'apart':>9}"
+        f"{'model':28} {'edges':>5} {'split':>9} {'hooks':>9} {'ours':>9} {'split/':>8} {'hooks/':>8} "
+        f"{'EAP/f+b':>7} {'apart':>9}"
     )
     if names:
         for name in names:

@@ -222,8 +222,8 @@ class _Lowering:
         amounts = np.array([0.0 if c < 0 else float(view.column.values[c]) for c in view.column.codes])
         if isinstance(node, Sum):
             return Read("sum", view.variable.name, amounts, name), values
-        default = None if node.default is MISSING else float(node.default)  # type: ignore[arg-type]
-        return Read("mean", view.variable.name, amounts, name, default), values
+        mean = None if node.default is MISSING else float(node.default)  # type: ignore[arg-type]
+        return Read("mean", view.variable.name, amounts, name, mean), values
 
 
 def _silent_when_absent(variable: Variable) -> bool:

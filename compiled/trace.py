@@ -53,7 +53,7 @@ def trace(program: Program) -> Trace:
     return Trace(program, unfolded, tuple(n for n in postorder(unfolded) if isinstance(n, SOp)))
 
 
-def _rebuilt(node: Node, new: dict[int, Node]) -> Node:
+def _rebuilt(node: Node, new: dict[int, Any]) -> Any:
     """The node over the replacements of its children."""
     match node:
         case Elementwise(f=f, operands=operands):
@@ -97,8 +97,8 @@ def _signature(node: Node) -> tuple[Any, ...]:
 
 
 def _merge(root: SOp) -> SOp:
-    known: dict[tuple[Any, ...], Node] = {}
-    new: dict[int, Node] = {}
+    known: dict[tuple[Any, ...], Any] = {}
+    new: dict[int, Any] = {}
     for node in postorder(root):
         built = _rebuilt(node, new)
         if isinstance(built, Elementwise) and all(isinstance(x, Constant) for x in built.operands):
@@ -112,7 +112,7 @@ def _merge(root: SOp) -> SOp:
 
 def _unfold(root: SOp) -> SOp:
     """Rewrite each reduction over several disjoint conjunctions into reductions over one each."""
-    new: dict[int, Node] = {}
+    new: dict[int, Any] = {}
     for node in postorder(root):
         built = _rebuilt(node, new)
         if isinstance(built, (Get, Mean, Sum)):

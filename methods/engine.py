@@ -78,7 +78,7 @@ class Engine:
         mask = causal_mask(weights, clean.shape[2])
         sources = [w for w in ("embed", "pos") if w in index]
         current: dict[str, Tensor] = {w: clean[index[w]].expand(len(masks), *clean.shape[1:]) for w in sources}
-        bias = torch.zeros_like(weights.attention[0].b_O) if weights.attention else None
+        bias = weights.W_E.new_zeros(weights.W_E.shape[1])
 
         def read(reader: str) -> Tensor:
             total: Any = 0.0

@@ -90,7 +90,7 @@ def put_together(
     }
     for i, layer in enumerate(layers):
         at = f"blocks.{i}."
-        shapes = dict.fromkeys(("W_Q", "W_K", "W_V"), (n_heads, d_model, d_head))
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("W_Q", "W_K", "W_V"), (n_heads, d_model, d_head))
         shapes |= dict.fromkeys(("b_Q", "b_K", "b_V"), (n_heads, d_head)) | {"W_O": (n_heads, d_head, d_model)}
         own = {name: np.zeros(shape) for name, shape in shapes.items()}
         for head, slot in zip(layer.heads, rng.permutation(n_heads), strict=False):

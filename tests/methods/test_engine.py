@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from gaugeblock.methods.ablation import donor_sources
-from gaugeblock.methods.task import Task
-from gaugeblock.programs.errors import MethodError, UnknownName
 from support.naive import node_patched, patched, writers
 from support.tasks import COMPILED, RANDOM, compiled_task, random_task
 from torch import Tensor
+
+from gaugeblock.methods.ablation import donor_sources
+from gaugeblock.methods.task import Task
+from gaugeblock.programs.errors import MethodError, UnknownName
 
 
 def flat(logits: Tensor, pair: Tensor) -> Tensor:
@@ -31,7 +32,10 @@ def ablated(task: Task) -> dict[str, Tensor]:
 def random_sets(task: Task, n: int = 12) -> list[list[str]]:
     rng = np.random.default_rng(1)
     edges = np.array(task.graph.edges)
-    return [rng.choice(edges, size=min(len(edges), size), replace=False).tolist() for size in (1, 2, 3, 5, 30, 200) * (n // 6)]
+    return [
+        rng.choice(edges, size=min(len(edges), size), replace=False).tolist()
+        for size in (1, 2, 3, 5, 30, 200) * (n // 6)
+    ]
 
 
 def tolerance(task: Task) -> float:
@@ -74,7 +78,9 @@ def test_every_single_edge_as_with_plain_hooks(task: Task) -> None:
 
 def test_single_edges_are_sets_of_one(task: Task) -> None:
     sets = [[edge] for edge in task.graph.edges]
-    assert torch.allclose(task.engine.single_edges(flat), task.engine.patch(sets, flat), rtol=0, atol=50 * tolerance(task))
+    assert torch.allclose(
+        task.engine.single_edges(flat), task.engine.patch(sets, flat), rtol=0, atol=50 * tolerance(task)
+    )
 
 
 def test_a_node_as_with_plain_hooks(task: Task) -> None:
@@ -122,7 +128,7 @@ def test_results_do_not_depend_on_blocks(task: Task, monkeypatch: pytest.MonkeyP
 
 def test_what_the_engine_cannot_do_is_refused_by_name() -> None:
     task = random_task({})
-    with pytest.raises(UnknownName, match="no edge of this graph is named 'embed->a9.h0.q'"):
+    with pytest.raises(UnknownName, match=r"no edge of this graph is named 'embed->a9\.h0\.q'"):
         task.engine.patch([["embed->a9.h0.q"]], flat)
     task.model.cfg.positional_embedding_type = "rotary"
     with pytest.raises(MethodError, match="does not support models with positional_embedding_type='rotary'"):

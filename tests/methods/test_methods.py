@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from support.naive import node_patched, patched, writers
+from support.tasks import RANDOM, compiled_task, random_model, random_task
+
 from gaugeblock.compiled.graph import owner, parse_edge
 from gaugeblock.methods import check_method, method_names, run_method
 from gaugeblock.methods.acdc import survivors
@@ -10,8 +13,6 @@ from gaugeblock.methods.gradients import quadrature_points
 from gaugeblock.methods.registry import Method, get_method, lift
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import InputError, MethodError, UnknownName
-from support.naive import node_patched, patched, writers
-from support.tasks import RANDOM, compiled_task, random_model, random_task
 
 
 def metric(task: Task, logits: torch.Tensor) -> float:
@@ -84,7 +85,7 @@ def test_eap_is_exact_on_a_linear_model() -> None:
 
 
 def test_integrated_gradients_add_up_to_the_difference() -> None:
-    """Completeness: over the edges out of `embed` and `pos`, seen as one input, the gradients integrate to m(1) - m(0)."""
+    """Completeness: along the path of the embeddings, the gradients over all edges out of them add up to m(1) - m(0)."""
     task = random_task(RANDOM["causal gelu"])
     pairs = torch.arange(len(task.clean))
     leaves = [w for w in ("embed", "pos") if w in task.graph.writers]
@@ -95,7 +96,9 @@ def test_integrated_gradients_add_up_to_the_difference() -> None:
 
     index = task.graph.writer_index
     for x, weight in zip(points, weights, strict=True):
-        path = [corrupted.writers[index[w]] + x * (clean.writers[index[w]] - corrupted.writers[index[w]]) for w in leaves]
+        path = [
+            corrupted.writers[index[w]] + x * (clean.writers[index[w]] - corrupted.writers[index[w]]) for w in leaves
+        ]
         change = clean.writers[index["embed"]] - corrupted.writers[index["embed"]]
         # what embed feeds directly: every reader's gradient at its own input
         total += weight * sum(float((g * change).sum()) for _, g in reader_gradients(task, path))

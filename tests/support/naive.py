@@ -1,4 +1,4 @@
-"""Patching the slow and obvious way, with TransformerLens's own hooks on split inputs. Shares nothing with the engine."""
+"""Patching the slow and obvious way, with TransformerLens's own hooks on split inputs. Nothing of the engine."""
 
 from collections.abc import Iterable
 from functools import partial

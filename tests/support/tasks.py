@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.graph import Graph
 from gaugeblock.compiled.variants.registry import apply_variants
