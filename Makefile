@@ -10,10 +10,10 @@ bench: $(READY)          ## run the quick suite, print the leaderboard and where
 	$(BIN)/gaugeblock run --suite quick --out results/quick
 
 test: $(READY)           ## the default test suite
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n auto -m "not slow and not gpu"
 
 test-all: $(READY)       ## everything, the long tests too
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest -n auto -m "not gpu"
 
 check: $(READY)          ## lint and types; the link tree shows mypy the package as it is imported
 	$(BIN)/ruff check .

@@ -191,38 +191,27 @@ def _table(known: Inference, node: Elementwise, reads: tuple[SOp, ...]) -> Colum
             f"{_called(node)} needs a table of {' x '.join(map(str, sizes))} entries (at most {MAX_TABLE}); "
             f"the variable to blame is {_called(worst)} with {len(known[worst].values)} values"
         )
-    grid: dict[int, Column] = {}
+    axes: dict[int, int] = {}
     for axis, variable in enumerate(reads):
-        shape = [1] * len(reads)
-        shape[axis] = sizes[axis]
-        grid[id(variable)] = Column(np.arange(sizes[axis]).reshape(shape), known[variable].values)
+        axes[id(variable)] = axis
         if isinstance(variable, Elementwise) and variable.f is _identity:  # a copy stands for its original
-            grid.setdefault(id(variable.operands[0]), grid[id(variable)])
-    column = _evaluate(node, grid)
+            axes.setdefault(id(variable.operands[0]), axis)
+    column = elementwise(node.f, [_over(known, operand, axes, len(reads)) for operand in node.operands])
     return Column(np.broadcast_to(column.codes, sizes), column.values)
 
 
-def _evaluate(root: SOp, grid: dict[int, Column]) -> Column:
-    """Value of an expression over the grid of its variables, without recursion."""
-    stack = [root]
-    while stack:
-        node = stack[-1]
-        if id(node) in grid:
-            stack.pop()
-            continue
-        match node:
-            case Constant(value=value):
-                grid[id(node)] = Column(np.zeros((), dtype=np.int64), (value,))
-            case Elementwise(f=f, operands=operands):
-                missing = [x for x in operands if id(x) not in grid]
-                if missing:
-                    stack.extend(missing)
-                    continue
-                grid[id(node)] = elementwise(f, [grid[id(x)] for x in operands])
-            case _:
-                raise AssertionError(f"{node!r} is read but not among the variables")
-        stack.pop()
-    return grid[id(root)]
+def _over(known: Inference, operand: SOp, axes: dict[int, int], n_axes: int) -> Column:
+    """An operand's values over the grid of the variables read, of which it is one, or by its own table."""
+    fact, shape = known[operand], [1] * n_axes
+    if id(operand) in axes:
+        shape[axes[id(operand)]] = len(fact.values)
+        return Column(np.arange(len(fact.values)).reshape(shape), fact.values)
+    assert fact.table is not None
+    own = [axes[id(v)] for v in fact.reads]
+    codes = fact.table.codes.transpose(np.argsort(own))
+    for axis, size in zip(sorted(own), codes.shape, strict=True):
+        shape[axis] = size
+    return Column(codes.reshape(shape), fact.table.values)
 
 
 def _summands(known: Inference, node: SOp) -> tuple[SOp, ...] | None:

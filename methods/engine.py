@@ -17,6 +17,7 @@ from gaugeblock.compiled.graph import Graph, parse_edge
 from gaugeblock.methods.ablation import Rows, ablate
 from gaugeblock.methods.activations import attend, causal_mask, normalise, run
 from gaugeblock.methods.changes import Changes
+from gaugeblock.methods.pruning import prune
 from gaugeblock.methods.weights import Weights
 
 Functional = Callable[[Tensor, Tensor], Tensor]
@@ -57,7 +58,10 @@ class Engine:
         self.keeps_bias = replaced.keeps_bias
         self.forwards = 2.0
         self.backwards = 0.0
-        self._changes = Changes(self.weights, self.clean_run, self.difference)
+        pruned, self._live = prune(self.weights)
+        with torch.no_grad():
+            pruned_run = self.clean_run if pruned is self.weights else run(pruned, clean)
+        self._changes = Changes(pruned, pruned_run, self.difference)
 
     @property
     def clean_logits(self) -> Float[Tensor, "pair pos vocab"]:
@@ -132,7 +136,7 @@ class Engine:
             every_pair = torch.arange(len(self.clean_logits), device=self.clean_logits.device)
             result = functional(self.clean_logits, every_pair).repeat(len(self.graph.edges), 1)
             for reader in self.graph.readers:
-                incoming = [e for e in self.graph.incoming(reader) if not e.startswith("bias->")]
+                incoming = [e for e in self.graph.incoming(reader) if e in self._live and not e.startswith("bias->")]
                 rows = torch.tensor(self.graph.indices(incoming), device=every_pair.device)
                 writers = [self.graph.writer_index[parse_edge(e)[0]] for e in incoming]
                 for block in self._changes.follow_each(reader, writers, ROWS_AT_ONCE):
@@ -142,8 +146,10 @@ class Engine:
         return result
 
     def is_void(self, edge: str) -> bool:
-        """Whether ablating the edge puts in what is there anyway, whatever else is ablated: only a source
-        (`embed`, `pos`, `bias`), whose value never changes, can promise that."""
+        """Whether ablating the edge changes nothing, whatever else is ablated: it cannot reach the logits, or its
+        writer is a source (`embed`, `pos`, `bias`), whose value never changes, and its reader sees no difference."""
+        if edge not in self._live:
+            return True
         writer, _ = parse_edge(edge)
         if writer == "bias":
             return self.keeps_bias
@@ -154,13 +160,15 @@ class Engine:
         writer, reader = parse_edge(edge)
         if writer == "bias":
             return self.keeps_bias
+        if edge not in self._live:
+            return True
         difference = self.difference[self.graph.writer_index[writer]]
         plain = self.weights.norm == "none"  # else other ablated edges into the reader would change the scale
         return not (self._changes.into(reader, difference) if plain else difference).any()
 
     def _cut(self, edges: Iterable[str]) -> list[tuple[str, int]]:
-        """(reader, writer index) of each edge; the bias is replaced by itself, so its edges drop out."""
+        """(reader, writer index) of each edge that can matter; the bias is replaced by itself, so its edges drop out."""
         names = list(edges)
         self.graph.indices(names)
-        ends = [parse_edge(edge) for edge in names]
+        ends = [parse_edge(edge) for edge in names if edge in self._live]
         return [(reader, self.graph.writer_index[writer]) for writer, reader in ends if writer != "bias"]

@@ -85,7 +85,7 @@ def test_eap_is_exact_on_a_linear_model() -> None:
 
 
 def test_integrated_gradients_add_up_to_the_difference() -> None:
-    """Completeness: along the path of the embeddings, the gradients over all edges out of them add up to m(1) - m(0)."""
+    """Completeness: along the path of the embeddings, the scores of all edges out of them add up to m(1) - m(0)."""
     task = random_task(RANDOM["causal gelu"])
     pairs = torch.arange(len(task.clean))
     leaves = [w for w in ("embed", "pos") if w in task.graph.writers]
