@@ -1,6 +1,6 @@
 """Changes that run through a model when edges are ablated: only what differs from the clean run is computed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -94,87 +94,6 @@ class Changes:
             items.keep((take(last, items.set) > stage) | moved(items.stream))
         return self._finish(items, by_reader, work)
 
-    def follow_each(self, reader: str, writers: Sequence[int], rows_at_once: int) -> Iterator[Block]:
-        """The changed logits for each edge into one reader alone; `Block.set` is the place in `writers`."""
-        if not writers:
-            return
-        change = self.into(reader, self.difference[list(writers)])
-        which, pair = moved(change.flatten(0, 1)).view(change.shape[:2]).nonzero(as_tuple=True)
-        change = change.flatten(0, 1)
-        block = max(1, rows_at_once // change.shape[1])
-        first, n_pairs = self.stage(reader), self.difference.shape[1]
-        for start in range(0, len(pair), block):
-            chosen, own = which[start : start + block], pair[start : start + block]
-            here = take(change, chosen * n_pairs + own)
-            if first == self.weights.stages - 1:
-                yield Block(chosen, own, here, 0.0)
-            elif self.weights.norm == "none" and reader[0] == "a":
-                yield self._from_head(reader, _Items(chosen, own, here, {}))
-            else:
-                items = _Items(chosen, own, self._after(reader, here, own), {})
-                items.keep(moved(items.stream))
-                yield self._from_stage(first + 1, items)
-
-    def _from_stage(self, stage: int, items: _Items) -> Block:
-        """Follow a change of the stream, without further ablated edges, to the logits."""
-        work, last = 0.0, self.weights.stages - 2
-        folds = self.weights.norm == "none" and stage <= last and self.weights.mlp[-1] is not None
-        for later in range(stage, last if folds else last + 1):
-            if len(items.pair):
-                work += len(items.pair) / self.difference.shape[1] / self.weights.stages
-                self._step(later, items, {})
-        block = self._finish(items, {}, work)
-        mlp = self.weights.mlp[-1]
-        if folds and mlp is not None and len(items.pair):
-            post = self._post(self.weights.n_layers - 1, items.stream @ mlp.W_in, items.pair)
-            block.logits.add_(post @ self._out_to_logits)
-        return block
-
-    def _from_head(self, reader: str, items: _Items) -> Block:
-        """Follow a change of one head's q, k or v (in `items.stream`), in a model without normalisation.
-
-        The head's mixed values are few, so its layer's MLP and, in the last layer, the logits read them through
-        products of weight matrices instead of through the residual stream.
-        """
-        place = Place.of(reader)
-        layer = place.layer or 0
-        slot = self.weights.attention[layer].heads.index(place.head or 0)
-        ports = [items.stream if port == place.port else None for port in "qkv"]
-        items.stream = self._mixed(layer, slot, ports, items.pair)
-        items.keep(moved(items.stream))
-        work = len(items.pair) / self.difference.shape[1] / self.weights.stages
-        z, mlp, last = items.stream, self.weights.mlp[layer], layer == self.weights.n_layers - 1
-        to_in, to_logits = self._folded[layer][slot]
-        post = None
-        if mlp is not None and to_in is not None and len(items.pair):
-            post = self._post(layer, z @ to_in, items.pair)
-        if last:
-            logits = z @ to_logits
-            if post is not None:
-                logits = logits + post @ self._out_to_logits
-            return Block(items.set, items.pair, logits, work)
-        items.stream = z @ self.weights.attention[layer].W_O[slot]
-        if post is not None and mlp is not None:
-            items.stream = items.stream + post @ mlp.W_out
-        block = self._from_stage(2 * layer + 2, items)
-        return Block(block.set, block.pair, block.logits, block.work + work)
-
-    @cached_property
-    def _folded(self) -> list[list[tuple[Tensor | None, Tensor]]]:
-        """[layer][slot]: W_O·W_in and W_O·W_U."""
-        layers = zip(self.weights.attention, self.weights.mlp, strict=True)
-        return [
-            [(None if mlp is None else W @ mlp.W_in, W @ self.weights.W_U) for W in attention.W_O]
-            for attention, mlp in layers
-        ]
-
-    @cached_property
-    def _out_to_logits(self) -> Tensor:
-        """W_out·W_U of the last layer's MLP."""
-        mlp = self.weights.mlp[-1]
-        assert mlp is not None
-        return mlp.W_out @ self.weights.W_U
-
     # --- one reader alone ----------------------------------------------------------------------------------------
 
     def into(self, reader: str, difference: Float[Tensor, "*writer pair pos d_model"]) -> Tensor:
@@ -195,15 +114,6 @@ class Changes:
             return mlp.W_in
         attention = self.weights.attention[place.layer]
         return attention.maps[:, "qkv".index(place.port or "q"), attention.heads.index(place.head or 0)]
-
-    def _after(self, reader: str, change: Tensor, pair: Tensor) -> Tensor:
-        """Change of what the reader's node writes."""
-        place = Place.of(reader)
-        assert place.layer is not None
-        if place.kind == "mlp":
-            return self._mlp(place.layer, change, pair)
-        slot = self.weights.attention[place.layer].heads.index(place.head or 0)
-        return self._head(place.layer, slot, [change if port == place.port else None for port in "qkv"], pair)
 
     # --- whole stages --------------------------------------------------------------------------------------------
 
@@ -288,16 +198,12 @@ class Changes:
 
     # --- nodes ---------------------------------------------------------------------------------------------------
 
-    def _head(self, layer: int, slot: int, changes: Sequence[Tensor | None], pair: Tensor) -> Tensor:
+    def _head(self, layer: int, slot: int, changes: Sequence[Tensor], pair: Tensor) -> Tensor:
         """Change of one head's output from the changes of its q, k and v."""
-        return self._mixed(layer, slot, changes, pair) @ self.weights.attention[layer].W_O[slot]
-
-    def _mixed(self, layer: int, slot: int, changes: Sequence[Tensor | None], pair: Tensor) -> Tensor:
-        """Change of one head's mixed values from the changes of its q, k and v."""
         clean = [take(self._clean_ports[layer][i][slot], pair) for i in range(3)]
-        q, k, v = (x if change is None else x + change for x, change in zip(clean, changes, strict=True))
+        q, k, v = (x + change for x, change in zip(clean, changes, strict=True))
         z, _ = attend(q, k, v, self._mask)
-        return z - take(self._clean_z[layer][slot], pair)
+        return (z - take(self._clean_z[layer][slot], pair)) @ self.weights.attention[layer].W_O[slot]
 
     def _heads(self, layer: int, qkv: Tensor, pair: Tensor) -> Tensor:
         """Change of the sum of all heads' outputs."""
@@ -308,15 +214,11 @@ class Changes:
 
     def _mlp(self, layer: int, change: Tensor, pair: Tensor) -> Tensor:
         """Change of an MLP's output from the change of its pre-activations."""
-        mlp = self.weights.mlp[layer]
+        mlp, pre, post = self.weights.mlp[layer], self.clean.pre[layer], self.clean.post[layer]
         assert mlp is not None
-        return self._post(layer, change, pair) @ mlp.W_out
-
-    def _post(self, layer: int, change: Tensor, pair: Tensor) -> Tensor:
-        pre, post = self.clean.pre[layer], self.clean.post[layer]
         assert pre is not None
         assert post is not None
-        return self.weights.activation(take(pre, pair).add_(change)).sub_(take(post, pair))
+        return self.weights.activation(take(pre, pair).add_(change)).sub_(take(post, pair)) @ mlp.W_out
 
     @cached_property
     def _mask(self) -> Tensor | None:

@@ -18,6 +18,7 @@ from gaugeblock.methods.ablation import Rows, ablate
 from gaugeblock.methods.activations import attend, causal_mask, normalise, run
 from gaugeblock.methods.changes import Changes
 from gaugeblock.methods.pruning import prune
+from gaugeblock.methods.sweep import Sweep
 from gaugeblock.methods.weights import Weights
 
 Functional = Callable[[Tensor, Tensor], Tensor]
@@ -135,14 +136,10 @@ class Engine:
         with torch.no_grad():
             every_pair = torch.arange(len(self.clean_logits), device=self.clean_logits.device)
             result = functional(self.clean_logits, every_pair).repeat(len(self.graph.edges), 1)
-            for reader in self.graph.readers:
-                incoming = [e for e in self.graph.incoming(reader) if e in self._live and not e.startswith("bias->")]
-                rows = torch.tensor(self.graph.indices(incoming), device=every_pair.device)
-                writers = [self.graph.writer_index[parse_edge(e)[0]] for e in incoming]
-                for block in self._changes.follow_each(reader, writers, ROWS_AT_ONCE):
-                    logits = self.clean_logits[block.pair] + block.logits
-                    result[rows[block.set], block.pair] = functional(logits, block.pair)
-                    self.forwards += block.work
+            changes = self._changes
+            for ends in Sweep(changes.weights, changes.clean, changes.difference, ROWS_AT_ONCE).run():
+                result[ends.edge, ends.pair] = functional(ends.logits, ends.pair)
+                self.forwards += ends.work
         return result
 
     def is_void(self, edge: str) -> bool:
@@ -167,7 +164,7 @@ class Engine:
         return not (self._changes.into(reader, difference) if plain else difference).any()
 
     def _cut(self, edges: Iterable[str]) -> list[tuple[str, int]]:
-        """(reader, writer index) of each edge that can matter; the bias is replaced by itself, so its edges drop out."""
+        """(reader, writer index) of each edge that can matter; the bias, replaced by itself, drops out."""
         names = list(edges)
         self.graph.indices(names)
         ends = [parse_edge(edge) for edge in names if edge in self._live]

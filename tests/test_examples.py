@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from gaugeblock.evaluation import evaluate
 from gaugeblock.methods import check_method
 

@@ -126,6 +126,17 @@ def test_results_do_not_depend_on_blocks(task: Task, monkeypatch: pytest.MonkeyP
     assert torch.allclose(task.engine.single_edges(flat), singles, rtol=0, atol=50 * tolerance(task))
 
 
+def test_a_dead_mlp_still_adds_its_bias() -> None:
+    task = random_task({})
+    block = task.model.blocks[1]
+    block.mlp.W_out.data.zero_()
+    task = Task.build(task.model, task.graph, task.clean, task.corrupted, task.positions)
+    assert float(block.mlp.b_out.detach().abs().max()) > 0
+    check_sets(task, random_sets(task, 6))
+    single = task.engine.single_edges(flat)
+    assert torch.allclose(single, task.engine.patch([[e] for e in task.graph.edges], flat), rtol=0, atol=1e-8)
+
+
 def test_what_the_engine_cannot_do_is_refused_by_name() -> None:
     task = random_task({})
     with pytest.raises(UnknownName, match=r"no edge of this graph is named 'embed->a9\.h0\.q'"):
