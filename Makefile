@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: bench test test-all check clean
+.PHONY: bench test test-all test-rotating check clean
 
 bench: $(READY)          ## run the quick suite, print the leaderboard and where the page is
 	$(BIN)/gaugeblock run --suite quick --out results/quick
@@ -14,6 +14,9 @@ test: $(READY)           ## the default test suite
 
 test-all: $(READY)       ## everything, the long tests too
 	$(BIN)/python -m pytest -n auto -m "not gpu"
+
+test-rotating: $(READY)  ## a quarter of the long tests, another one each day
+	$(BIN)/python -m pytest -n auto -m "slow and not gpu" --rotate || [ $$? -eq 5 ]
 
 check: $(READY)          ## lint and types; the link tree shows mypy the package as it is imported
 	$(BIN)/ruff check .

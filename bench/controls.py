@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gaugeblock.compiled.graph import parse_edge
-from gaugeblock.compiled.labels import input_map, live_edges, output_map
+from gaugeblock.compiled.labels import input_map, output_map
 from gaugeblock.metrics.recovery import stratum
 
 if TYPE_CHECKING:
@@ -34,10 +34,9 @@ def weights(case: "Case", ablation: str) -> dict[str, float]:
     Live edges rank above all others. Uses no data. Both parts do not depend on the residual basis.
     """
     model = case.model
-    live = live_edges(model.weights, model.graph)
     norms = {edge: _virtual_norm(case, edge) for edge in model.graph.edges}
     largest = max(norms.values()) or 1.0
-    return {edge: float(edge in live) + norm / (2 * largest) for edge, norm in norms.items()}
+    return {edge: float(edge in model.live_edges) + norm / (2 * largest) for edge, norm in norms.items()}
 
 
 def prior(case: "Case", ablation: str) -> dict[str, float]:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from gaugeblock.compiled.labels import live_edges
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.methods.ablation import Rows, donor_sources
 from gaugeblock.methods.task import Task
@@ -93,7 +92,7 @@ class Truth:
 def label(model: CompiledModel, pairs: Pairs, ablation: str) -> Truth:
     """Classes of all edges, in float64."""
     exact = model.to(dtype=torch.float64)
-    live = live_edges(model.weights, model.graph)
+    live = model.live_edges
     task = Task.build(
         exact.hooked, exact.graph, pairs.clean, pairs.corrupted, pairs.positions, ablation,
         numeric=pairs.numeric, pad_token=model.pad, donor_seed=pairs.donor_seed,

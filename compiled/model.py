@@ -15,6 +15,7 @@ from torch import Tensor
 from gaugeblock.compiled.assemble import Weights
 from gaugeblock.compiled.graph import Graph
 from gaugeblock.compiled.hooked import hooked
+from gaugeblock.compiled.labels import live_edges, structural_edges
 from gaugeblock.compiled.lowered import Lowered
 from gaugeblock.programs.program import Program
 
@@ -96,6 +97,16 @@ class CompiledModel:
     def program_edges(self) -> frozenset[str]:
         """Edges along which the lowered program passes a variable."""
         return frozenset(self.edge_reads)
+
+    @cached_property
+    def structural_edges(self) -> frozenset[str]:
+        """Edges whose writer's output directions meet the reader's input map."""
+        return structural_edges(self.weights, self.graph)
+
+    @cached_property
+    def live_edges(self) -> frozenset[str]:
+        """Edges on the backward slice from the unembedding; no other can change a logit."""
+        return live_edges(self.weights, self.graph)
 
     def to(self, device: str | None = None, dtype: torch.dtype | None = None) -> "CompiledModel":
         """The same model on another device or in another precision."""

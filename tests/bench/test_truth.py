@@ -5,7 +5,6 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from support.naive import patched, writers
 
 from gaugeblock.cases import Case, CaseError, Recipe, case, resized
 from gaugeblock.compiled.compiler import compile
@@ -14,6 +13,7 @@ from gaugeblock.programs.errors import UnknownName
 from gaugeblock.programs.registry import get
 from gaugeblock.suites import suite
 from gaugeblock.truth import find_witnesses, label
+from support.naive import patched, writers
 
 
 def test_known_edges_of_small_programs() -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from support.tasks import random_task
 
 from gaugeblock.compiled.graph import Graph, Place, from_angle, owner, parse_edge, to_angle
 from gaugeblock.programs.errors import InputError, UnknownName
+from support.tasks import random_task
 
 
 @pytest.fixture

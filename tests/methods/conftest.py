@@ -1,9 +1,9 @@
 """Tasks on models of every supported kind."""
 
 import pytest
-from support.tasks import COMPILED, RANDOM, compiled_task, random_task
 
 from gaugeblock.methods.task import Task
+from support.tasks import COMPILED, RANDOM, compiled_task, random_task
 
 
 @pytest.fixture(params=[*RANDOM, *COMPILED])

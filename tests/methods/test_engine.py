@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from support.naive import node_patched, patched, writers
-from support.tasks import COMPILED, RANDOM, compiled_task, random_task
 from torch import Tensor
 
 from gaugeblock.methods.ablation import donor_sources
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import MethodError, UnknownName
+from support.naive import node_patched, patched, writers
+from support.tasks import COMPILED, RANDOM, compiled_task, random_task
 
 
 def flat(logits: Tensor, pair: Tensor) -> Tensor:

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from support.naive import node_patched, patched, writers
-from support.tasks import RANDOM, compiled_task, random_model, random_task
 
 from gaugeblock.compiled.graph import owner, parse_edge
 from gaugeblock.methods import check_method, method_names, run_method
@@ -13,6 +11,8 @@ from gaugeblock.methods.gradients import quadrature_points
 from gaugeblock.methods.registry import Method, get_method, lift
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import InputError, MethodError, UnknownName
+from support.naive import node_patched, patched, writers
+from support.tasks import RANDOM, compiled_task, random_model, random_task
 
 
 def metric(task: Task, logits: torch.Tensor) -> float:
