@@ -252,6 +252,8 @@ def captions(board: Leaderboard) -> list[str]:
     uncertified = [board.title(c) for c in board.cases if not c.certified]
     if uncertified:
         lines.append(f"NOT CERTIFIED: {', '.join(uncertified)}")
+    elif board.cases:
+        lines.append(f"Certified: all {len(board.cases)} cases.")
     for row in board.rows:
         if row.incomplete:
             rank = "" if row.control else "no rank; "
