@@ -1,5 +1,6 @@
 """From program to compiled model, stage by stage."""
 
+import numpy as np
 import torch
 
 from gaugeblock.compiled.assemble import assemble
@@ -21,9 +22,11 @@ def compile(program: Program, device: str = "cpu", dtype: torch.dtype | None = N
 
     dtype: torch.float32 unless a margin is too small for it, then torch.float64.
 
-    Raises CompileError where the model would be too large or float32 cannot hold a margin, naming the variable.
+    Raises CompileError where the model would be too large or float32 cannot hold a margin, naming the variable, and
+    InputError where the program's domain has no input over its vocabulary.
     """
     _check_options(device, dtype)
+    program.sample(np.random.default_rng(0), 1)  # a domain without inputs at this size is refused here
     lowered = lower(infer(trace(program)))
     placed = schedule(lowered)
     where = layout(lowered)

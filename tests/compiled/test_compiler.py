@@ -162,6 +162,11 @@ def test_what_float32_cannot_hold_is_refused_or_compiled_in_float64() -> None:
     assert model.dtype == torch.float64
 
 
+def test_a_size_at_which_no_input_exists_is_refused() -> None:
+    with pytest.raises(InputError, match="there are no sums"):
+        compile(get("add").with_size(vocab="01"))
+
+
 def test_inputs_a_model_does_not_take() -> None:
     model = compile(get("add"))
     with pytest.raises(InputError, match="10 tokens are too many"):
