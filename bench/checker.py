@@ -23,6 +23,8 @@ from gaugeblock.compiled.lowered import Attention, Lowered
 from gaugeblock.compiled.semantics import NOTHING, UNKNOWN
 from gaugeblock.compiled.tables import value_key
 from gaugeblock.programs.errors import InputError
+from gaugeblock.programs.expression import Constant, Get, Sum, postorder
+from gaugeblock.programs.interpreter import evaluate
 
 LOGIT = 10.0
 """Logit of the right output of a categorical model; all others are 0."""
@@ -57,8 +59,10 @@ class Claim:
 
 
 def check_model(evidence: Evidence, dtype: torch.dtype, n_samples: int = 10_000, seed: int = 0) -> Iterator[Claim]:
-    """The claims that do not depend on labels: data, and equivalence in the precision the model ships with."""
+    """The claims that do not depend on labels: data, assumptions, equivalence in the precision the model ships with."""
     yield check_data(evidence)
+    if (claim := check_assumptions(evidence, n_samples, seed)) is not None:
+        yield claim
     yield check_equivalence(evidence, dtype, n_samples, seed)
 
 
@@ -108,6 +112,23 @@ def check_equivalence(evidence: Evidence, dtype: torch.dtype, n_samples: int, se
     return _claim(
         "equivalence", None, checked, wrong, f"{precision} outputs equal the {others} on {checked} inputs: {how}"
     )
+
+
+def check_assumptions(evidence: Evidence, n_samples: int, seed: int) -> Claim | None:
+    """Every `.get(…, unique=True)` of the program selects at most one key, on random inputs; None without any."""
+    program, wrong = evidence.program, []
+    assumed = [node for node in postorder(program.output) if isinstance(node, Get) and node.unique]
+    names = ", ".join(repr(node.name or "an unnamed get") for node in assumed)
+    if not assumed:
+        return None
+    inputs = program.sample(np.random.default_rng(seed), n_samples)
+    counts = evaluate([Sum(node.selector, Constant(1)) for node in assumed], inputs)
+    for node, column in zip(assumed, counts, strict=True):
+        several = np.isin(column.codes, [code for code, n in enumerate(column.values) if n > 1])
+        for row, pos in np.argwhere(several)[:1]:
+            wrong.append(f"{node.name or 'an unnamed get'!r} selects several keys at position {pos} of {inputs[row]}")
+    detail = f"assumed to select at most one key, and never did otherwise on {len(inputs)} inputs: {names}"
+    return _claim("assumptions", None, len(inputs) * len(assumed), wrong, detail)
 
 
 def _outputs(model: WeightsModel, lowered: Lowered, inputs: list[list[Any]]) -> list[list[Any]]:

@@ -26,9 +26,12 @@ from gaugeblock.compiled.labels import live_edges
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.pad import pad
 from gaugeblock.programs.errors import FileError
+from gaugeblock.programs.expression import key
+from gaugeblock.programs.library.arithmetic import add
 from gaugeblock.programs.library.counting import frac_prevs
 from gaugeblock.programs.library.formal_languages import dyck1
 from gaugeblock.programs.library.order import reverse, sort
+from gaugeblock.programs.program import program
 
 PAIRS = 40
 CLASSES = ("positives", "negatives", "ignored")
@@ -454,6 +457,26 @@ def test_a_wrong_reference_and_a_wrong_model_are_caught() -> None:
     claim = checker.check_equivalence(replace(found, weights=weights), torch.float32, 100, 0)
     assert not claim.ok
     assert "the model says" in claim.detail
+
+
+def test_assumptions_are_listed_and_a_broken_one_is_caught() -> None:
+    found = sample("sort").evidence
+    claim = checker.check_assumptions(replace(found, program=add), 300, 0)
+    assert claim is not None
+    assert claim.ok
+    assert "'plus', 'first'" in claim.detail
+
+    @program(vocab="ab", max_len=4)
+    def wrong(tokens: Any, indices: Any) -> Any:
+        """Claims that there is one a."""
+        the_a = key(tokens == "a").get(tokens, default="b", unique=True)
+        return the_a == tokens
+
+    claim = checker.check_assumptions(replace(found, program=wrong), 50, 0)
+    assert claim is not None
+    assert not claim.ok
+    assert "'the_a' selects several keys" in claim.detail
+    assert checker.check_assumptions(found, 50, 0) is None
 
 
 def test_small_domains_are_checked_whole() -> None:
