@@ -124,7 +124,7 @@ def check_assumptions(evidence: Evidence, n_samples: int, seed: int) -> Claim | 
     inputs = program.sample(np.random.default_rng(seed), n_samples)
     counts = evaluate([Sum(node.selector, Constant(1)) for node in assumed], inputs)
     for node, column in zip(assumed, counts, strict=True):
-        several = np.isin(column.codes, [code for code, n in enumerate(column.values) if n > 1])
+        several = np.isin(column.codes, [code for code, n in enumerate(column.values) if n not in (0, 1)])
         for row, pos in np.argwhere(several)[:1]:
             wrong.append(f"{node.name or 'an unnamed get'!r} selects several keys at position {pos} of {inputs[row]}")
     detail = f"assumed to select at most one key, and never did otherwise on {len(inputs)} inputs: {names}"
