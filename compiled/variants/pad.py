@@ -30,7 +30,7 @@ def pad(model: CompiledModel, rng: np.random.Generator) -> CompiledModel:
     """Fill up to at least four heads per layer and one MLP width everywhere, with zero or one extra layer.
 
     Effect on truth: padding adds edges, all of them not live. Each padding head's and MLP's output varies with the
-    input, and its median norm lies between the 10 % and 90 % quantiles of the norms of the circuit's outputs.
+    input, and its mean norm lies between the 10 % and 90 % quantiles of the norms of the circuit's outputs.
     """
     layers = take_apart(model)
     if rng.integers(2):
@@ -75,6 +75,7 @@ class _Draw:
         labels = model.provenance.directions
         self.fixed = np.array([i for i, label in enumerate(labels) if label in ("present=True", "bos=True")])
         self.templates = [head for layer in self.layers for head in layer.heads if head.operation is not None]
+        self.templates = self.templates or [_averaging_head(self.size, self.model.hooked.cfg.d_head)]
         self.layers[:] = [_widened(layer) for layer in self.layers]
 
     def _circuit_norms(self, stream: Stream) -> dict[str, tuple[float, float]]:
@@ -145,11 +146,10 @@ class _Draw:
         for _ in range(TRIES):
             part = draw()
             output = output_of(part)
-            norm = np.linalg.norm(output, axis=-1)[self.real]
-            median = float(np.median(norm))
-            if median < 1e-3 or output[self.real].std(0).max() < 0.05 * median:
+            norm = float(np.linalg.norm(output, axis=-1)[self.real].mean())
+            if norm < 1e-3 or output[self.real].std(0).max() < 0.05 * norm:
                 continue
-            factor = _few_bits((low + (high - low) * self.rng.random()) / median)
+            factor = _few_bits((low + (high - low) * self.rng.random()) / norm)
             return scaled(part, factor), output * factor
         raise CompileError(f"no padding {kind} for {self.model.program.name!r} varied with the input in {TRIES} tries")
 
@@ -169,6 +169,15 @@ class _Draw:
 
     def _junk(self, n: int) -> np.ndarray:
         return self.size + self.rng.integers(JUNK, size=n)
+
+
+def _averaging_head(d_model: int, d_head: int) -> Head:
+    """The pattern of padding where the circuit has no head of its own: the mean of one direction."""
+    shapes = dict.fromkeys(("W_Q", "W_K", "W_V"), (d_model, d_head)) | {"W_O": (d_head, d_model)}
+    parameters = {name: np.zeros(shape) for name, shape in shapes.items()}
+    parameters |= {f"b_{x}": np.zeros(d_head) for x in "QKV"}
+    parameters["W_V"][-1, 0] = parameters["W_O"][0, 0] = 1
+    return Head(None, parameters)
 
 
 def _widened(layer: Layer) -> Layer:

@@ -18,7 +18,7 @@ COMPOSITIONS = [("permute",), ("pad",), ("permute", "pad"), ("pad", "permute")]
 
 
 @pytest.mark.parametrize("variants", COMPOSITIONS, ids="+".join)
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [*names(), "rasp.frac_prevs", "rasp.frac_prevs_l", "tracr.detect_pattern_a"])
 def test_the_function_stays(name: str, variants: tuple[str, ...]) -> None:
     p = get(name)
     inputs = p.sample(np.random.default_rng(0), 100)
@@ -63,8 +63,8 @@ def test_padding_varies_and_is_as_large_as_the_circuit() -> None:
         norms[writer in circuit].append(output.norm(dim=-1))
     own = torch.cat(norms[True])
     low, high = 0.95 * own.quantile(0.1), 1.05 * own.quantile(0.9)
-    medians = torch.stack([n.median() for n in norms[False]])
-    assert ((medians >= low) & (medians <= high)).float().mean() > 0.9
+    means = torch.stack([n.mean() for n in norms[False]])
+    assert ((means >= low) & (means <= high)).float().mean() > 0.9
 
 
 def test_circuit_heads_stand_in_every_slot_alike() -> None:
