@@ -174,7 +174,7 @@ class _Draw:
 def _averaging_head(d_model: int, d_head: int) -> Head:
     """The pattern of padding where the circuit has no head of its own: the mean of one direction."""
     shapes = dict.fromkeys(("W_Q", "W_K", "W_V"), (d_model, d_head)) | {"W_O": (d_head, d_model)}
-    parameters = {name: np.zeros(shape) for name, shape in shapes.items()}
+    parameters: dict[str, np.ndarray] = {name: np.zeros(shape) for name, shape in shapes.items()}
     parameters |= {f"b_{x}": np.zeros(d_head) for x in "QKV"}
     parameters["W_V"][-1, 0] = parameters["W_O"][0, 0] = 1
     return Head(None, parameters)
