@@ -45,10 +45,6 @@ class View:
     variable: Variable
     column: Column
 
-    @property
-    def is_constant(self) -> bool:
-        return len(set(self.column.codes.tolist())) == 1
-
 
 def lower(known: Inference) -> Lowered:
     """The operations needed for the output, in order of time; equal selectors share a head."""
