@@ -17,18 +17,8 @@ import numpy as np
 from gaugeblock.compiled.tables import Column, elementwise, is_number, means, ordered, sums
 from gaugeblock.compiled.trace import Trace
 from gaugeblock.programs.errors import CompileError
-from gaugeblock.programs.expression import (
-    MISSING,
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    Select,
-    SOp,
-    Sum,
-    Tokens,
-)  # fmt: skip
+from gaugeblock.programs.expression import Constant, Elementwise, Get, Indices, Mean, Select, SOp, Sum, Tokens
+from gaugeblock.programs.operations import MISSING
 
 Encoding = Literal["onehot", "scalar", "ratio"]
 

@@ -23,18 +23,8 @@ from gaugeblock.compiled.lowered import (
 )  # fmt: skip
 from gaugeblock.compiled.tables import Column, predicate_table, value_key
 from gaugeblock.programs.errors import CompileError
-from gaugeblock.programs.expression import (
-    MISSING,
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    Select,
-    SOp,
-    Sum,
-    Tokens,
-)  # fmt: skip
+from gaugeblock.programs.expression import Constant, Elementwise, Get, Indices, Mean, Select, SOp, Sum, Tokens
+from gaugeblock.programs.operations import MISSING
 
 
 @final

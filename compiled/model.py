@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -17,6 +16,7 @@ from gaugeblock.compiled.graph import Graph
 from gaugeblock.compiled.hooked import hooked
 from gaugeblock.compiled.labels import live_edges, structural_edges
 from gaugeblock.compiled.lowered import Lowered
+from gaugeblock.programs.operations import surface
 from gaugeblock.programs.program import Program
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class CompiledModel:
         values = logits.detach().double().cpu().numpy()
         codes = self._nearest(values[..., 0]) if self.lowered.numeric else self._chosen(values)
         columns = self.lowered.outputs if self.lowered.numeric else self.lowered.columns
-        surface = [None if c is None else _surface(c) for c in columns]
+        surface = [None if c is None else surface(c) for c in columns]
         real = self.real(tokens).cpu().numpy()
         return [[None if c < 0 else surface[c] for c in row[mask]] for row, mask in zip(codes, real, strict=True)]
 
@@ -167,7 +167,3 @@ class CompiledModel:
         i = np.minimum(i, len(known) - 1)
         left, right = known[order][np.maximum(i - 1, 0)], known[order][i]
         return order[np.where(np.abs(numbers - left) <= np.abs(numbers - right), np.maximum(i - 1, 0), i)]
-
-
-def _surface(value: Any) -> Any:
-    return float(value) if isinstance(value, Fraction) else value

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from gaugeblock.programs.errors import CompileError
-from gaugeblock.programs.expression import And, Not, Or, Select, Selector, selects
+from gaugeblock.programs.expression import And, Not, Or, Select, Selector
+from gaugeblock.programs.operations import selects
 
 Conjunction = tuple[Select, ...]
 Predicate = Callable[[Any, Any], bool]

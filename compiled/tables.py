@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from gaugeblock.compiled.selectors import Predicate, holds
-from gaugeblock.programs.expression import apply
+from gaugeblock.programs.operations import apply
 
 UNREACHABLE = -1
 """Code of a table entry at which the function has no value (it raised): no input leads there."""

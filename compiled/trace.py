@@ -7,7 +7,6 @@ from typing import Any, final
 from gaugeblock.compiled.selectors import Conjunction, disjoint_conjunctions
 from gaugeblock.compiled.tables import value_key
 from gaugeblock.programs.expression import (
-    MISSING,
     And,
     Constant,
     Elementwise,
@@ -21,11 +20,10 @@ from gaugeblock.programs.expression import (
     SOp,
     Sum,
     Tokens,
-    apply,
     children,
-    divide,
     postorder,
-)  # fmt: skip
+)
+from gaugeblock.programs.operations import MISSING, apply, divide
 from gaugeblock.programs.program import Program
 
 NOTHING = "∅"
@@ -91,8 +89,10 @@ def _signature(node: Node) -> tuple[Any, ...]:
             return Mean, parts, MISSING if node.default is MISSING else value_key(node.default)
         case Select(predicate=predicate):
             return Select, predicate, parts
-        case Tokens() | Indices():
-            return (type(node),)
+        case Tokens(part=part):
+            return Tokens, part
+        case Indices():
+            return (Indices,)
     return type(node), parts
 
 

@@ -4,10 +4,10 @@ if __name__ == "programs":
     raise ImportError("'programs/' is the package gaugeblock.programs: import gaugeblock.programs")
 
 from gaugeblock.programs.domain import ALL_INPUTS, Domain
-from gaugeblock.programs.expression import (
-    Selector,
-    SOp,
+from gaugeblock.programs.expression import Selector, SOp
+from gaugeblock.programs.language import (
     causal,
+    edges,
     everything,
     indices,
     key,
@@ -15,6 +15,7 @@ from gaugeblock.programs.expression import (
     loop,
     map_n,
     query,
+    same_block,
     select,
     strided,
     where,
@@ -29,6 +30,7 @@ __all__ = [
     "SOp",
     "Selector",
     "causal",
+    "edges",
     "everything",
     "get",
     "indices",
@@ -40,6 +42,7 @@ __all__ = [
     "program",
     "query",
     "register",
+    "same_block",
     "select",
     "strided",
     "where",

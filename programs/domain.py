@@ -1,11 +1,13 @@
 """Which inputs a program is meant for: a predicate, a sampler, and all of them where they are few."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
+
+from gaugeblock.programs.operations import GraphNode
 
 Tokens = list[Any]
 Sampler = Callable[[np.random.Generator, tuple[Any, ...], int], Tokens]
@@ -74,3 +76,57 @@ ALL_INPUTS = Domain("all non-empty sequences over the vocabulary")
 def all_inputs(sample: Sampler) -> Domain:
     """All inputs, with a sampler of its own."""
     return replace(ALL_INPUTS, sample=sample)
+
+
+def graph_tokens(graph: Any) -> list[GraphNode]:
+    """The tokens of a graph given as {"nodes": [value, ...], "edges": [(from, to), ...]}, or as tokens already.
+
+    Raises TypeError for anything else.
+    """
+    if not isinstance(graph, Mapping):
+        tokens = list(graph)
+        if not all(isinstance(x, GraphNode) for x in tokens):
+            raise TypeError("not a graph")
+        return tokens
+    if set(graph) != {"nodes", "edges"}:
+        raise TypeError("a graph has nodes and edges")
+    return _graph(graph["nodes"], graph["edges"])
+
+
+def _graph(nodes: Sequence[Any], edges: Iterable[tuple[int, int]]) -> list[GraphNode]:
+    targets: list[set[int]] = [set() for _ in nodes]
+    for source, target in edges:
+        if not 0 <= source < len(targets):
+            raise TypeError(f"an edge leaves node {source} of {len(targets)}")
+        targets[source].add(target)
+    return [GraphNode(value, frozenset(to)) for value, to in zip(nodes, targets, strict=True)]
+
+
+def is_graph(xs: Tokens) -> bool:
+    """Whether every edge leads to a node."""
+    return all(0 <= target < len(xs) for x in xs for target in x.targets)
+
+
+def sample_graph(rng: np.random.Generator, vocab: tuple[Any, ...], max_len: int) -> Tokens:
+    """A graph of 1 to max_len nodes, with few, some or most of the possible edges."""
+    n = int(rng.integers(1, max_len + 1))
+    present = rng.random((n, n)) < rng.choice([0.1, 0.3, 0.7])
+    edges = [(int(a), int(b)) for a, b in np.argwhere(present)]
+    return list(_graph(sample_tokens(rng, vocab, n, few=bool(rng.random() < 0.3)), edges))
+
+
+def all_graphs(vocab: tuple[Any, ...], max_len: int) -> Iterator[Tokens]:
+    """Every graph of 1 to max_len nodes, smallest first."""
+    for n in range(1, max_len + 1):
+        pairs = list(itertools.product(range(n), repeat=2))
+        for values in itertools.product(vocab, repeat=n):
+            for chosen in itertools.product((False, True), repeat=len(pairs)):
+                yield list(_graph(values, itertools.compress(pairs, chosen)))
+
+
+def count_graphs(vocab: tuple[Any, ...], max_len: int) -> int:
+    """How many graphs of 1 to max_len nodes there are."""
+    return sum(len(vocab) ** n * 2 ** (n * n) for n in range(1, max_len + 1))
+
+
+GRAPHS = Domain("all graphs over the values of nodes", is_graph, sample_graph, all_graphs, count_graphs)

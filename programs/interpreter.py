@@ -20,7 +20,6 @@ from jaxtyping import Bool, Int
 
 from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.expression import (
-    MISSING,
     And,
     Constant,
     Elementwise,
@@ -34,13 +33,11 @@ from gaugeblock.programs.expression import (
     SOp,
     Sum,
     Tokens,
-    Value,
-    apply,
     children,
-    plain,
+    located,
     postorder,
-    selects,
 )
+from gaugeblock.programs.operations import MISSING, Value, apply, plain, selects, surface
 
 if TYPE_CHECKING:
     from gaugeblock.programs.program import Program
@@ -76,7 +73,7 @@ def interpret(program: "Program", inputs: Sequence[Sequence[Any]]) -> list[list[
     except _Fault as fault:
         smallest = _shrink(program, fault)
         raise ProgramError(f"program {program.name!r} has no value: {smallest}") from fault.__cause__
-    values = [float(v) if isinstance(v, Fraction) else v for v in column.values]
+    values = [surface(v) for v in column.values]
     rows = column.codes.tolist()
     return [[values[c] for c in row[: len(xs)]] for row, xs in zip(rows, inputs, strict=True)]
 
@@ -195,8 +192,10 @@ def _value(node: Node, results: dict[int, Any], inputs: list[Sequence[Any]]) -> 
     parts = [results[id(child)] for child in children(node)]
     n = len(inputs[0])
     match node:
-        case Tokens():
+        case Tokens(part=None):
             return _intern(inputs)
+        case Tokens(part=part):
+            return _intern([[part(x) for x in xs] for xs in inputs])
         case Indices():
             return Column(np.arange(n)[None], tuple(range(n)))
         case Constant(value=value):
@@ -237,7 +236,7 @@ def _call(
         except Exception as error:  # whatever a user's function raises
             row, position, *_ = np.unravel_index(np.argmax(ids == which), ids.shape)
             shown = ", ".join(map(repr, arguments))
-            what = f"{_function(f)}({shown}) in {_label(node)} raised {type(error).__name__}: {error}"
+            what = f"{_function(f)}({shown}) in {located(node)} raised {type(error).__name__}: {error}"
             raise _Fault(node, what, int(row), int(position)) from error
     return ids, results
 
@@ -285,7 +284,7 @@ def _get(node: Get, selected: Mask, value: Column, score: Column | None = None) 
     missing = ~selected.any(-1)
     if node.default is MISSING and missing.any():
         row, query = np.argwhere(missing)[0].tolist()
-        raise _Fault(node, f"{_label(node)} selects no key and has no default", row, query)
+        raise _Fault(node, f"{located(node)} selects no key and has no default", row, query)
     first = selected.argmax(-1)
     shape = np.broadcast_shapes(first.shape, value.codes.shape)
     codes = np.broadcast_to(value.codes, shape)
@@ -298,7 +297,7 @@ def _get(node: Get, selected: Mask, value: Column, score: Column | None = None) 
             row, query, other = np.argwhere(differs)[0].tolist()
             a, b = (value.values[c] for c in (picked[row, query], codes[row, other]))
             one = int(np.broadcast_to(first, shape)[row, query])
-            what = f"{_label(node)} selects the keys {one} and {other}, whose values {a!r} and {b!r} differ"
+            what = f"{located(node)} selects the keys {one} and {other}, whose values {a!r} and {b!r} differ"
             raise _Fault(node, what, row, query)
     if node.default is MISSING:
         return _column(picked, value.values)
@@ -311,7 +310,7 @@ def _best(node: Get, selected: Mask, score: Column) -> Mask:
         defined: set[Any] = {v for v in score.values if v is not None}
         ordered = sorted(defined, reverse=not node.largest)
     except TypeError as error:
-        raise _Fault(node, f"the scores of {_label(node)} have no order: {error}", 0, 0) from error
+        raise _Fault(node, f"the scores of {located(node)} have no order: {error}", 0, 0) from error
     rank = {v: i for i, v in enumerate(ordered)}
     ranks = np.array([-1 if v is None else rank[v] for v in score.values])[score.codes][:, None, :]
     ranks = np.where(selected, ranks, -1)
@@ -330,14 +329,14 @@ def _total(node: Mean | Sum, selected: Mask, value: Column) -> Column:
         row, query = np.argwhere(kind == _OTHER)[0].tolist()
         codes = _row(value.codes, row)
         (culprit,) = codes[_row(selected, row)[query] & (kinds[codes] == _OTHER)][:1]
-        what = f"{_label(node)} meets {value.values[culprit]!r}, which is not a finite number"
+        what = f"{located(node)} meets {value.values[culprit]!r}, which is not a finite number"
         raise _Fault(node, what, row, query)
     counts = selected.sum(-1)
     default = None
     if isinstance(node, Mean):
         if node.default is MISSING and not counts.all():
             row, query = np.argwhere(counts == 0)[0].tolist()
-            raise _Fault(node, f"{_label(node)} selects no key and has no default", row, query)
+            raise _Fault(node, f"{located(node)} selects no key and has no default", row, query)
         default = node.default
     scale = math.lcm(*(x.denominator for x in exact))
     numerators = [int(x * scale) for x in exact]
@@ -381,11 +380,6 @@ def _kind(value: Value, exact: Fraction) -> int:
 def _row(array: np.ndarray, row: int) -> np.ndarray:
     """array[row], where a batch of 1 stands for all rows."""
     return array[row] if len(array) > 1 else array[0]
-
-
-def _label(node: Node) -> str:
-    kind = {Get: "`.get`", Mean: "`.mean`", Sum: "`.sum`", Select: "the selector"}.get(type(node), "the s-op")
-    return f"{kind} {node.name!r}" if node.name else f"{kind} without a name"
 
 
 def _function(f: Callable[..., Any]) -> str:

@@ -2,19 +2,24 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
-from gaugeblock.programs.domain import ALL_INPUTS, Domain
+from gaugeblock.programs.domain import ALL_INPUTS, GRAPHS, Domain, graph_tokens
 from gaugeblock.programs.errors import InputError, ProgramError
-from gaugeblock.programs.expression import Indices, Selector, SOp, Tokens, indices, plain
+from gaugeblock.programs.expression import Elementwise, Indices, Selector, SOp, Tokens, postorder
 from gaugeblock.programs.interpreter import interpret
+from gaugeblock.programs.language import indices
+from gaugeblock.programs.operations import GraphNode, edge_targets, node_value, plain, together
 
-Build = Callable[[SOp, SOp], SOp]
+Build = Callable[..., Any]
+"""A function of (tokens, indices) and keyword arguments that returns an s-op, or several in a tuple or dict."""
 
 
 @final
@@ -23,10 +28,12 @@ class Program:
     """A RASP program over the tokens of `vocab`, compiled for inputs of 1 to `max_len` tokens.
 
     Attributes:
-        build: the function of (tokens, indices) that returns the output expression.
+        build: the function of (tokens, indices) that returns the output expression, or several.
         reference: plain Python, list -> list, sharing no code with the program.
         domain: which inputs are meant.
-        compare_from: first output position that counts.
+        graph: whether inputs are graphs: `vocab` holds the values of nodes, `edges` selects along edges, and an
+            input is {"nodes": [value, ...], "edges": [(from, to), ...]}.
+        arguments: keyword arguments of `build`, and of `reference` as far as it takes them.
     """
 
     name: str
@@ -34,10 +41,12 @@ class Program:
     vocab: tuple[Any, ...]
     max_len: int
     description: str = ""
-    reference: Callable[[list[Any]], list[Any]] | None = field(default=None, repr=False)
+    reference: Callable[..., list[Any]] | None = field(default=None, repr=False)
     domain: Domain = field(default=ALL_INPUTS, repr=False)
     tags: tuple[str, ...] = ()
     source: str = field(default="", repr=False)
+    graph: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vocab", _tokens(self.name, self.vocab))
@@ -47,15 +56,58 @@ class Program:
             raise ProgramError(f"program {self.name!r} has a token twice in its vocabulary {self.vocab}")
         if self.max_len < 1:
             raise ProgramError(f"program {self.name!r} has max_len {self.max_len}; it must be at least 1")
+        if self.graph and self.domain is ALL_INPUTS:
+            object.__setattr__(self, "domain", GRAPHS)
 
     @cached_property
     def output(self) -> SOp:
-        """The output expression; s-ops and selectors bound to local names carry these names."""
-        result = _call_and_name_locals(self.build, Tokens(), indices)
-        if not isinstance(result, SOp):
-            kind = type(result).__name__
-            raise ProgramError(f"program {self.name!r} returns {kind}, not an s-op (a value per position)")
-        return result
+        """The output expression; s-ops and selectors bound to local names carry these names.
+
+        Several outputs are one expression that puts them together in a tuple.
+        """
+        tokens = Tokens("tokens", node_value) if self.graph else Tokens()
+        result = self._built(tokens)
+        if isinstance(result, Mapping):
+            for name, each in result.items():
+                if isinstance(each, SOp) and each.name is None:
+                    each.name = str(name)
+            result = tuple(result.values())
+        several = isinstance(result, (tuple, list))
+        for each in result if several else (result,):
+            if not isinstance(each, SOp):
+                kind = type(each).__name__
+                raise ProgramError(f"program {self.name!r} returns {kind}, not an s-op (a value per position)")
+        if several and not result:
+            raise ProgramError(f"program {self.name!r} returns no output at all")
+        output = Elementwise(together, tuple(result)) if several else result
+        if not self.graph and any(isinstance(n, Tokens) and n.part is edge_targets for n in postorder(output)):
+            raise ProgramError(f"program {self.name!r} reads `edges`, but its inputs are no graphs: say graph=True")
+        return output
+
+    @property
+    def outputs(self) -> tuple[SOp, ...]:
+        """The output expressions: one, or several that the program gives as a tuple at each position."""
+        match self.output:
+            case Elementwise(f=f, operands=operands) if f is together:
+                return operands
+        return (self.output,)
+
+    def _built(self, tokens: Tokens) -> Any:
+        try:
+            return _call_and_name_locals(self.build, self.arguments, tokens, indices)
+        except RecursionError:
+            raise ProgramError(
+                f"program {self.name!r} calls itself without end: expressions have no value while they are built, "
+                "so recursion cannot stop at one; use loop(n, step, init)"
+            ) from None
+        except ProgramError as error:
+            raise ProgramError(f"program {self.name!r}{_line_in(self.build, error)}: {error}") from error
+        except TypeError as error:
+            try:
+                inspect.signature(self.build).bind(tokens, indices, **self.arguments)
+            except TypeError as mismatch:
+                raise ProgramError(f"program {self.name!r} is a function of (tokens, indices): {mismatch}") from None
+            raise ProgramError(f"program {self.name!r}{_line_in(self.build, error)}: {error}") from error
 
     def __call__(self, xs: Any) -> list[Any]:
         """Run the interpreter on one input, a list of tokens of any length. Undefined positions are None."""
@@ -71,9 +123,10 @@ class Program:
         Raises InputError if it is empty, longer than `max_len`, or outside the vocabulary or the domain.
         """
         try:
-            given = list(xs)
+            given = graph_tokens(xs) if self.graph else list(xs)
         except TypeError:
-            raise InputError(f"{xs!r} is not an input for {self.name!r}: give a list of tokens") from None
+            meant = 'give {"nodes": [...], "edges": [...]}' if self.graph else "give a list of tokens"
+            raise InputError(f"{xs!r} is not an input for {self.name!r}: {meant}") from None
         if not given:
             raise InputError(f"an empty input was given to {self.name!r}; it needs a token or more")
         if max_len is not None and len(given) > max_len:
@@ -86,8 +139,9 @@ class Program:
 
     def _token(self, x: Any, i: int) -> Any:
         try:
-            return self._known[x]
+            return GraphNode(self._known[x.value], x.targets) if self.graph else self._known[x]
         except (KeyError, TypeError):
+            x = x.value if self.graph else x
             known = _short(self.vocab)
             what = f"{x!r} at position {i} is not in the vocabulary of {self.name!r}"
             raise InputError(f"{what}: {known}") from None
@@ -108,6 +162,25 @@ class Program:
             max_len=self.max_len if max_len is None else int(max_len),
         )
 
+    def with_arguments(self, **arguments: Any) -> "Program":
+        """The same program with other values of some of its keyword arguments.
+
+        Raises ProgramError for a name that is not one of them.
+        """
+        for name in arguments:
+            if name not in self.arguments:
+                known = ", ".join(self.arguments) or "none"
+                raise ProgramError(f"program {self.name!r} has no argument {name!r}; its arguments: {known}")
+        changed = {**self.arguments, **arguments}
+        shown = ", ".join(f"{k}={v!r}" for k, v in changed.items())
+        reference = self.reference
+        if reference is not None:
+            takes = inspect.signature(inspect.unwrap(reference)).parameters
+            original = reference.func if isinstance(reference, partial) else reference
+            reference = partial(original, **{k: v for k, v in changed.items() if k in takes})
+        name = f"{self.name.partition('(')[0]}({shown})"
+        return replace(self, name=name, arguments=changed, reference=reference)
+
 
 def program(
     vocab: Iterable[Any],
@@ -117,8 +190,12 @@ def program(
     reference: Callable[[list[Any]], list[Any]] | None = None,
     domain: Domain = ALL_INPUTS,
     tags: Iterable[str] = (),
+    graph: bool = False,
 ) -> Callable[[Build], Program]:
-    """Decorator: makes a Program of a function of (tokens, indices), whose docstring is the description."""
+    """Decorator: makes a Program of a function of (tokens, indices), whose docstring is the description.
+
+    Further parameters of the function, with default values, are arguments of the program (`with_arguments`).
+    """
 
     def decorate(build: Build) -> Program:
         try:
@@ -135,12 +212,27 @@ def program(
             domain=domain,
             tags=tuple(tags),
             source=source,
+            graph=graph,
+            arguments=_defaults(build),
         )
 
     return decorate
 
 
-def _call_and_name_locals(build: Build, tokens: Tokens, positions: Indices) -> Any:
+def _defaults(build: Build) -> dict[str, Any]:
+    """The keyword arguments of a program, after (tokens, indices), with their default values."""
+    parameters = list(inspect.signature(build).parameters.values())[2:]
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _line_in(build: Build, error: BaseException) -> str:
+    """The last line of the user's program that the error passed through, as " (file, line n)"."""
+    file = getattr(getattr(inspect.unwrap(build), "__code__", None), "co_filename", None)
+    lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    return f" ({Path(file).name}, line {lines[-1].lineno})" if file and lines else ""
+
+
+def _call_and_name_locals(build: Build, arguments: Mapping[str, Any], tokens: Tokens, positions: Indices) -> Any:
     """Call `build`, and give each s-op or selector bound to a local variable that variable's name."""
     code = getattr(inspect.unwrap(build), "__code__", None)
     previous = sys.getprofile()
@@ -153,7 +245,7 @@ def _call_and_name_locals(build: Build, tokens: Tokens, positions: Indices) -> A
 
     sys.setprofile(on_return)
     try:
-        return build(tokens, positions)
+        return build(tokens, positions, **arguments)
     finally:
         sys.setprofile(previous)
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from gaugeblock.programs.domain import Domain
 from gaugeblock.programs.errors import InputError
-from gaugeblock.programs.expression import SOp, everything, key, query, where
+from gaugeblock.programs.expression import SOp
+from gaugeblock.programs.language import everything, key, query, where
 from gaugeblock.programs.program import program
 
 DIGITS = "0123456789"

@@ -3,7 +3,8 @@
 from collections import Counter
 from typing import Any
 
-from gaugeblock.programs.expression import SOp, everything, key, query
+from gaugeblock.programs.expression import SOp
+from gaugeblock.programs.language import everything, key, query
 from gaugeblock.programs.program import Program, program
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from gaugeblock.programs.domain import Sampler, all_inputs, sample_sequence, sample_tokens
-from gaugeblock.programs.expression import SOp, causal, everything, key, map_n, query, where
+from gaugeblock.programs.expression import SOp
+from gaugeblock.programs.language import causal, everything, key, map_n, query, where
 from gaugeblock.programs.program import Program, program
 
 TAGS = ("formal language",)

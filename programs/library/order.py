@@ -1,6 +1,7 @@
 """Programs that put tokens in another order."""
 
-from gaugeblock.programs.expression import SOp, everything, key, query
+from gaugeblock.programs.expression import SOp
+from gaugeblock.programs.language import everything, key, query
 from gaugeblock.programs.program import program
 
 

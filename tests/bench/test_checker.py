@@ -26,7 +26,7 @@ from gaugeblock.compiled.labels import live_edges
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.pad import pad
 from gaugeblock.programs.errors import FileError
-from gaugeblock.programs.expression import key
+from gaugeblock.programs.language import key
 from gaugeblock.programs.library.arithmetic import add
 from gaugeblock.programs.library.counting import frac_prevs
 from gaugeblock.programs.library.formal_languages import dyck1

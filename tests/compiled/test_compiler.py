@@ -10,7 +10,7 @@ import torch
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.trace import trace
 from gaugeblock.programs.errors import CompileError, InputError
-from gaugeblock.programs.expression import causal, everything, key, map_n, query, where
+from gaugeblock.programs.language import causal, everything, key, map_n, query, where
 from gaugeblock.programs.program import Program, program
 from gaugeblock.programs.registry import get, names
 

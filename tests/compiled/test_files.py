@@ -13,7 +13,7 @@ from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.files import content_hash, load
 from gaugeblock.compiled.variants.registry import apply_variants
 from gaugeblock.programs.errors import FileError, ProgramError
-from gaugeblock.programs.expression import causal
+from gaugeblock.programs.language import causal
 from gaugeblock.programs.program import program
 from gaugeblock.programs.registry import get
 

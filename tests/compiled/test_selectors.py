@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from gaugeblock.compiled.selectors import disjoint_conjunctions
 from gaugeblock.compiled.selectors import holds as literal_holds
 from gaugeblock.programs.errors import CompileError
-from gaugeblock.programs.expression import And, Not, Or, Select, Selector, Tokens, indices
+from gaugeblock.programs.expression import And, Not, Or, Select, Selector, Tokens
+from gaugeblock.programs.language import indices
 
 TOKENS = Tokens()
 LITERALS = [

@@ -14,7 +14,6 @@ from gaugeblock.programs import ALL_INPUTS, Domain, Program, causal, everything,
 from gaugeblock.programs import interpreter as interpreter_module
 from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.expression import (
-    MISSING,
     And,
     Constant,
     Elementwise,
@@ -27,9 +26,9 @@ from gaugeblock.programs.expression import (
     SOp,
     Sum,
     Tokens,
-    choose,
-)  # fmt: skip
+)
 from gaugeblock.programs.interpreter import evaluate
+from gaugeblock.programs.operations import MISSING, choose
 
 tokens = Tokens()
 

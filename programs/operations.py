@@ -1,0 +1,184 @@
+"""What values are, and the functions that the operators of the language stand for. None is "undefined"."""
+
+import operator
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Rational
+from typing import Any, Final, final
+
+Value = Hashable
+"""What an s-op may hold at a position: bool, int, Fraction, float, str, any hashable, or None for "undefined"."""
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Missing()
+"""Marks an absent default, since None is a value (undefined)."""
+
+
+def plain(value: Any) -> Value:
+    """A value as a Python object: numpy's scalars become bool, int, float or str.
+
+    Raises TypeError if it is not hashable.
+    """
+    hash(value)
+    return value.item() if hasattr(value, "dtype") and hasattr(value, "item") else value
+
+
+def surface(value: Any) -> Any:
+    """A value as users see it: fractions as floats."""
+    if isinstance(value, tuple):
+        return tuple(map(surface, value))
+    return float(value) if isinstance(value, Fraction) else value
+
+
+def divide(a: Any, b: Any) -> Any:
+    """a / b, exact where both are rational."""
+    if isinstance(a, Rational) and isinstance(b, Rational):
+        return Fraction(a, b)
+    return a / b
+
+
+def choose(condition: Any, a: Any, b: Any) -> Any:
+    """a where the condition holds, else b. Only the branch taken has to be defined."""
+    return a if condition else b
+
+
+def is_defined(value: Any) -> bool:
+    """Whether there is a value; never undefined itself."""
+    return value is not None
+
+
+def together(*values: Any) -> tuple[Any, ...]:
+    """Several values as one, each of which may be undefined: the output of a program with several."""
+    return values
+
+
+def apply(f: Callable[..., Any], values: tuple[Any, ...]) -> Any:
+    """What an elementwise operation gives for these operand values: the one place that knows about None."""
+    if f is choose:
+        condition, a, b = values
+        return None if condition is None else (a if condition else b)
+    if None in values and f is not is_defined and f is not together:
+        return None
+    return f(*values)
+
+
+def selects(predicate: Callable[[Any, Any], bool], key: Any, query: Any) -> bool:
+    """Whether a `Select` with this predicate selects: what is undefined is compared with nothing."""
+    return key is not None and query is not None and bool(predicate(key, query))
+
+
+def always(key: Any, query: Any) -> bool:
+    """The predicate that selects every pair."""
+    return True
+
+
+def key_holds(key: Any, query: Any) -> bool:
+    """The predicate that looks at the key only."""
+    return bool(key)
+
+
+def query_holds(key: Any, query: Any) -> bool:
+    """The predicate that looks at the query only."""
+    return bool(query)
+
+
+def swapped(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The comparison that holds of (a, b) where `f`, one of the six comparisons, holds of (b, a)."""
+    mirrored = {
+        operator.lt: operator.gt,
+        operator.gt: operator.lt,
+        operator.le: operator.ge,
+        operator.ge: operator.le,
+    }
+    return mirrored.get(f, f)
+
+
+# Functions that differ in a number are classes, so that equal ones are recognised as equal.
+
+
+@final
+@dataclass(frozen=True)
+class IsIn:
+    """Whether a value is one of `values`."""
+
+    values: frozenset[Value]
+
+    def __call__(self, value: Any) -> bool:
+        return value in self.values
+
+
+@final
+@dataclass(frozen=True)
+class Local:
+    """Whether the key is at the query or at most n before it."""
+
+    n: int
+
+    def __call__(self, key: int, query: int) -> bool:
+        return 0 <= query - key <= self.n
+
+
+@final
+@dataclass(frozen=True)
+class Strided:
+    """Whether the key is at or before the query, a multiple of n away."""
+
+    n: int
+
+    def __call__(self, key: int, query: int) -> bool:
+        return key <= query and (query - key) % self.n == 0
+
+
+@final
+@dataclass(frozen=True)
+class SameBlock:
+    """Whether key and query are in the same block of n."""
+
+    n: int
+
+    def __call__(self, key: int, query: int) -> bool:
+        return key // self.n == query // self.n
+
+
+@final
+@dataclass(frozen=True)
+class Round:
+    """round(x, digits)."""
+
+    digits: int | None
+
+    def __call__(self, value: Any) -> Any:
+        return round(value, self.digits)
+
+
+@final
+@dataclass(frozen=True)
+class GraphNode:
+    """A token of a program over graphs: the node's value, and the positions that its edges lead to."""
+
+    value: Value
+    targets: frozenset[int]
+
+    def __repr__(self) -> str:
+        return f"{self.value!r}→{sorted(self.targets)}"
+
+
+def node_value(node: GraphNode) -> Value:
+    """The value at a node of a graph."""
+    return node.value
+
+
+def edge_targets(node: GraphNode) -> Value:
+    """Where the edges of a node of a graph lead."""
+    return node.targets
+
+
+def leads_to(targets: frozenset[int], query: int) -> bool:
+    """Whether the query's position is among a key's targets."""
+    return query in targets
