@@ -132,9 +132,9 @@ class CompiledModel:
         values = logits.detach().double().cpu().numpy()
         codes = self._nearest(values[..., 0]) if self.lowered.numeric else self._chosen(values)
         columns = self.lowered.outputs if self.lowered.numeric else self.lowered.columns
-        surface = [None if c is None else surface(c) for c in columns]
+        shown = [None if c is None else surface(c) for c in columns]
         real = self.real(tokens).cpu().numpy()
-        return [[None if c < 0 else surface[c] for c in row[mask]] for row, mask in zip(codes, real, strict=True)]
+        return [[None if c < 0 else shown[c] for c in row[mask]] for row, mask in zip(codes, real, strict=True)]
 
     def batch(self, inputs: Iterable[Sequence[Any]], batch_size: int = 4096) -> list[list[Any]]:
         """Run the model on inputs of mixed lengths."""
