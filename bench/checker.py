@@ -136,14 +136,14 @@ def _outputs(model: WeightsModel, lowered: Lowered, inputs: list[list[Any]]) -> 
     width = 1 + max(map(len, inputs))
     tokens = [[len(ids), *(ids[x] for x in xs), *[len(ids) + 1] * (width - 1 - len(xs))] for xs in inputs]
     logits = model.run(torch.tensor(tokens)).logits.double().numpy()
-    if lowered.numeric:
-        values = np.array([float(v) for v in lowered.outputs])
+    if lowered.output.numeric:
+        values = np.array([float(v) for v in lowered.output.values])
         order = np.argsort(values)
         middles = (values[order][1:] + values[order][:-1]) / 2
         decoded = values[order][np.searchsorted(middles, logits[..., 0])].tolist()
     else:
         chosen = np.where(logits.max(-1) > LOGIT / 2, logits.argmax(-1), NOTHING).tolist()
-        decoded = [[None if c == NOTHING else lowered.columns[c] for c in row] for row in chosen]
+        decoded = [[None if c == NOTHING else lowered.output.columns[c] for c in row] for row in chosen]
     return [row[1 : 1 + len(xs)] for row, xs in zip(decoded, inputs, strict=True)]
 
 
@@ -198,8 +198,8 @@ def check_partition(evidence: Evidence, labels: Labels) -> Claim:
         wrong += _named(f"in the witness of {edge}, but no edge", set(witness["set"]) - edges)
     wrong += _named("positive without reads", {edge for edge in positives if not labels["reads"].get(edge)})
     wrong += _wrong_reads(evidence, labels)
-    if labels["numeric"] != evidence.lowered.numeric:
-        wrong.append(f"numeric is {labels['numeric']}, but the program's output says {evidence.lowered.numeric}")
+    if labels["numeric"] != evidence.lowered.output.numeric:
+        wrong.append(f"numeric is {labels['numeric']}, but the program's output says {evidence.lowered.output.numeric}")
     wrong += _wrong_donor(evidence, labels)
     counts = ", ".join(f"{len(labels[name])} {name}" for name in ("positives", "negatives", "ignored"))
     return _claim("labels", labels["ablation"], len(edges), wrong, f"{counts}: each edge of the model once")
@@ -354,13 +354,15 @@ def _differ(
     lowered: Lowered, logits: Float[np.ndarray, "pair pos out"], codes: Int[np.ndarray, "pair pos"]
 ) -> Bool[np.ndarray, "pair pos"]:
     """Where the logits are not those of the output codes, or the code is unknown; without an output they are zero."""
-    if lowered.numeric:
-        table = np.array([[float(value)] for value in lowered.outputs])
+    if lowered.output.numeric:
+        table = np.array([[float(value)] for value in lowered.output.values])
     else:
-        column = {value_key(value): i for i, value in enumerate(lowered.columns)}
-        table = LOGIT * np.eye(len(lowered.columns))[[column[value_key(value)] for value in lowered.outputs]]
+        column = {value_key(value): i for i, value in enumerate(lowered.output.columns)}
+        table = (
+            LOGIT * np.eye(len(lowered.output.columns))[[column[value_key(value)] for value in lowered.output.values]]
+        )
     expected = np.where(codes[..., None] >= 0, table[np.maximum(codes, 0)], 0.0)
-    allowed = EXACT * (np.maximum(1, np.abs(expected)) if lowered.numeric else 1)
+    allowed = EXACT * (np.maximum(1, np.abs(expected)) if lowered.output.numeric else 1)
     return ~(np.abs(logits - expected) <= allowed).all(-1) | (codes == UNKNOWN)
 
 
@@ -397,7 +399,7 @@ def check_attention(evidence: Evidence, labels: Labels) -> Claim:
     wrong, checked, worst = [], 0, 0.0
     real = evidence.real(evidence.clean).numpy()
     for op in evidence.lowered.operations:
-        if not isinstance(op, Attention):
+        if not isinstance(op, Attention) or op.name not in evidence.lowered.needed:
             continue
         (head,) = places[op.name]
         pattern = evidence.clean_run.weights[head].numpy()
@@ -429,8 +431,9 @@ def _selector(
         doubtful |= ((level == UNKNOWN) & real).any(1)[:, None]
         height = np.where(selected, np.where(level >= 0, op.ranking.levels[np.maximum(level, 0)], 0)[:, None, :], -1)
         selected &= height == height.max(2, keepdims=True)
-    selected[:, :, 0] = op.counts_sink | ~selected[:, :, 1:].any(2)
-    return selected / selected.sum(2, keepdims=True), doubtful
+    weights = selected.astype(float)
+    weights[:, :, 0] = op.sink if op.counts_sink else ~selected[:, :, 1:].any(2)
+    return weights / weights.sum(2, keepdims=True), doubtful
 
 
 # --- wording -------------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def make_pairs(model: CompiledModel, seed: int = 0, n: int = N_PAIRS) -> Pairs:
         corrupted=corrupted,
         positions=model.real(clean) & model.real(corrupted),
         tags=tuple(tag for _, tag in chosen),
-        numeric=model.lowered.numeric,
+        numeric=model.lowered.output.numeric,
         donor_seed=seed,
     )
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from gaugeblock.compiled.heads import HeadWeights, head_weights
 from gaugeblock.compiled.layout import Layout
-from gaugeblock.compiled.lowered import BOS, INDICES, PRESENT, TOKENS, Attention, Lowered, Table
+from gaugeblock.compiled.lowered import BOS, INDICES, PRESENT, Attention, Lowered, Table
 from gaugeblock.compiled.schedule import Schedule
 from gaugeblock.compiled.tables import value_key
-from gaugeblock.compiled.units import Unit, relative_margin, table_units, total_units
+from gaugeblock.compiled.units import Units, joined, table_units, total_units
 from gaugeblock.programs.errors import CompileError
 
 LOGIT = 10.0
@@ -28,27 +28,28 @@ class Assembled:
     """Attributes:
     weights: HookedTransformer's parameters, float64.
     neurons: operation name -> indices of its hidden units in its MLP.
-    margins: staircase variable -> the smallest distance of its values from a threshold, relative to their size.
     """
 
     weights: Weights
     neurons: dict[str, tuple[int, ...]]
-    margins: dict[str, float]
 
 
-def assemble(lowered: Lowered, placed: Schedule, where: Layout) -> Assembled:
-    """The weights of the transformer. Token ids: the vocabulary in order, then BOS, then PAD."""
+def assemble(lowered: Lowered, placed: Schedule, where: Layout, max_parameters: int = MAX_PARAMETERS) -> Assembled:
+    """The weights of the transformer. Token ids: the vocabulary in order, then BOS, then PAD.
+
+    Raises CompileError, before any weights are made, where there would be more than `max_parameters`.
+    """
     d_model = len(where.labels)
     heads = {op.name: head_weights(op, lowered, where) for op in lowered.operations if isinstance(op, Attention)}
     units = {
-        op.name: list(table_units(op, lowered, where) if isinstance(op, Table) else total_units(op, lowered, where))
+        op.name: table_units(op, lowered, where) if isinstance(op, Table) else total_units(op, lowered, where)
         for op in lowered.operations
         if not isinstance(op, Attention)
     }
     d_head = max([1] + [max(h.q.shape[1], h.v.shape[1]) for h in heads.values()])
     widths = [sum(len(u) for n, u in units.items() if placed.sites[n] == f"m{i}") for i in range(placed.n_layers)]
     d_mlp = max([1, *widths])
-    _check_size(lowered, units, placed, d_model, d_head, d_mlp)
+    _check_size(lowered, units, placed, (d_model, d_head, d_mlp), max_parameters)
 
     weights: Weights = {}
     _embed(weights, lowered, where, d_model)
@@ -67,24 +68,22 @@ def assemble(lowered: Lowered, placed: Schedule, where: Layout) -> Assembled:
             site, _, slot = placed.sites[name].partition(".h")
             if site == f"a{layer}":
                 _put_head(weights, at, int(slot), head, math.sqrt(d_head))
+        here = [name for name in units if placed.sites[name] == f"m{layer}"]
+        _put_units(weights, at, joined([units[name] for name in here]))
         free = 0
-        for name, own in units.items():
-            if placed.sites[name] == f"m{layer}":
-                neurons[name] = tuple(range(free, free + len(own)))
-                _put_units(weights, at, free, own)
-                free += len(own)
+        for name in here:
+            neurons[name] = tuple(range(free, free + len(units[name])))
+            free += len(units[name])
     _unembed(weights, lowered, where, d_model)
-    margins = {
-        v.name: relative_margin(v, lowered.max_len) for v in lowered.variables.values() if v.encoding != "onehot"
-    }
-    return Assembled(weights, neurons, margins)
+    return Assembled(weights, neurons)
 
 
 def _embed(weights: Weights, lowered: Lowered, where: Layout, d_model: int) -> None:
     vocab, max_len = len(lowered.vocab), lowered.max_len
     embed, pos = np.zeros((vocab + 2, d_model)), np.zeros((max_len + 1, d_model))
-    if TOKENS in where.directions:
-        embed[np.arange(vocab), list(where.directions[TOKENS])] = 1
+    for variable in lowered.variables.values():
+        if variable.of_token is not None:
+            embed[np.arange(vocab), np.array(where.directions[variable.name])[variable.of_token]] = 1
     for name, rows in ((PRESENT, slice(0, vocab)), (BOS, slice(vocab, vocab + 1))):
         embed[rows, where.directions[name][0]] = 1
     if INDICES in where.directions:
@@ -93,15 +92,19 @@ def _embed(weights: Weights, lowered: Lowered, where: Layout, d_model: int) -> N
 
 
 def _unembed(weights: Weights, lowered: Lowered, where: Layout, d_model: int) -> None:
-    unembed = np.zeros((d_model, len(lowered.columns)))
-    directions = where.directions[lowered.output]
-    if lowered.numeric:
-        unembed[directions[0], 0] = 1
-    else:
-        index = {value_key(v): i for i, v in enumerate(lowered.columns)}
-        for direction, value in zip(directions, lowered.outputs, strict=True):
-            unembed[direction, index[value_key(value)]] = LOGIT
-    weights["unembed.W_U"], weights["unembed.b_U"] = unembed, np.zeros(len(lowered.columns))
+    blocks = []
+    for output in lowered.outputs:
+        block = np.zeros((d_model, len(output.columns)))
+        directions = where.directions[output.variable]
+        if output.numeric:
+            block[directions[0], 0] = 1
+        else:
+            index = {value_key(v): i for i, v in enumerate(output.columns)}
+            for direction, value in zip(directions, output.values, strict=True):
+                block[direction, index[value_key(value)]] = LOGIT
+        blocks.append(block)
+    unembed = np.concatenate(blocks, axis=1)
+    weights["unembed.W_U"], weights["unembed.b_U"] = unembed, np.zeros(unembed.shape[1])
 
 
 def _put_head(weights: Weights, at: str, slot: int, head: HeadWeights, scale: float) -> None:
@@ -115,25 +118,25 @@ def _put_head(weights: Weights, at: str, slot: int, head: HeadWeights, scale: fl
     weights[at + "attn.W_O"][slot, :ov] = head.o
 
 
-def _put_units(weights: Weights, at: str, first: int, units: list[Unit]) -> None:
-    for i, unit in enumerate(units, start=first):
-        for direction, weight in unit.reads.items():
-            weights[at + "mlp.W_in"][direction, i] = weight
-        weights[at + "mlp.b_in"][i] = unit.bias
-        for direction, weight in unit.writes.items():
-            weights[at + "mlp.W_out"][i, direction] = weight
+def _put_units(weights: Weights, at: str, units: Units) -> None:
+    np.add.at(weights[at + "mlp.W_in"], (units.reads.direction, units.reads.unit), units.reads.weight)
+    np.add.at(weights[at + "mlp.W_out"], (units.writes.unit, units.writes.direction), units.writes.weight)
+    weights[at + "mlp.b_in"][: len(units)] = units.bias
 
 
 def _check_size(
-    lowered: Lowered, units: dict[str, list[Unit]], placed: Schedule, d_model: int, d_head: int, d_mlp: int
+    lowered: Lowered, units: dict[str, Units], placed: Schedule, sizes: tuple[int, int, int], limit: int
 ) -> None:
+    d_model, d_head, d_mlp = sizes
+    embedding = (len(lowered.vocab) + 2 + lowered.max_len + 1) * d_model
     per_layer = 4 * placed.n_heads * d_model * d_head + 2 * d_model * d_mlp
-    if (total := placed.n_layers * per_layer) <= MAX_PARAMETERS:
+    if (total := embedding + placed.n_layers * per_layer) <= limit:
         return
     widest = max(lowered.variables.values(), key=lambda v: len(v.values))
     busiest = max(units, key=lambda n: len(units[n]), default="")
     raise CompileError(
-        f"the model would have {total:,} parameters (at most {MAX_PARAMETERS:,}): d_model {d_model}, d_head {d_head}, "
-        f"d_mlp {d_mlp}; the variable to blame is {widest.name!r} with {len(widest.values)} values"
+        f"the model would have {total:,} parameters (at most {limit:,}; max_parameters=... changes that): d_model "
+        f"{d_model}, d_head {d_head}, d_mlp {d_mlp}; the variable to blame is {widest.name!r} with "
+        f"{len(widest.values)} values"
         + (f", or {busiest!r} with {len(units[busiest])} hidden units" if busiest else "")
     )

@@ -1,52 +1,80 @@
 """From program to compiled model, stage by stage."""
 
+import itertools
+
 import numpy as np
 import torch
 
-from gaugeblock.compiled.assemble import assemble
+from gaugeblock.compiled.assemble import LOGIT, MAX_PARAMETERS, assemble
 from gaugeblock.compiled.infer import infer
 from gaugeblock.compiled.layout import layout
 from gaugeblock.compiled.lower import lower
+from gaugeblock.compiled.lowered import Lowered
 from gaugeblock.compiled.model import CompiledModel, Provenance
+from gaugeblock.compiled.precision import Precision, precision
 from gaugeblock.compiled.schedule import schedule
 from gaugeblock.compiled.trace import trace
 from gaugeblock.programs.errors import CompileError
 from gaugeblock.programs.program import Program
 
-FLOAT32_MARGIN = 2.0**-16
-"""Below this relative margin float32 rounding (2^-24, times the terms of a sum) could cross a threshold."""
+SAMPLES = 32
+"""Inputs on which the interpreter runs a program before it is compiled, so that what has no value is refused."""
 
 
-def compile(program: Program, device: str = "cpu", dtype: torch.dtype | None = None) -> CompiledModel:
+def compile(
+    program: Program,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    *,
+    keep_variables: bool = False,
+    max_parameters: int = MAX_PARAMETERS,
+) -> CompiledModel:
     """Compile a program to a HookedTransformer that computes it exactly.
 
-    dtype: torch.float32 unless a margin is too small for it, then torch.float64.
+    Args:
+        dtype: torch.float32 unless its rounding might change an output, then torch.float64.
+        keep_variables: write every named s-op to the residual stream, also those that only exist within a table.
+        max_parameters: refuse larger models before they are built.
 
-    Raises CompileError where the model would be too large or float32 cannot hold a margin, naming the variable, and
-    InputError where the program's domain has no input over its vocabulary.
+    Raises CompileError where the model would be too large or rounding might change an output, naming the variable;
+    ProgramError where the program has no value on some input; InputError where its domain has no input.
     """
     _check_options(device, dtype)
-    program.sample(np.random.default_rng(0), 1)  # a domain without inputs at this size is refused here
-    lowered = lower(infer(trace(program)))
-    placed = schedule(lowered)
-    where = layout(lowered)
-    built = assemble(lowered, placed, where)
-    tight = min(built.margins, key=lambda name: built.margins[name], default="")
-    too_tight = built.margins.get(tight, 1.0) < FLOAT32_MARGIN
-    if too_tight and dtype is torch.float32:
-        raise CompileError(
-            f"float32 cannot hold {tight!r}: neighbouring values are {built.margins[tight]:.1e} apart relative to "
-            f"their size (at least {FLOAT32_MARGIN:.1e} is needed); compile with dtype=torch.float64"
-        )
+    program.batch(program.sample(np.random.default_rng(0), SAMPLES))
+    known = infer(trace(program))
+    precisions = (torch.float32, torch.float64) if dtype is None else (dtype,)
+    for chosen, sharp in itertools.product(precisions, (False, True)):
+        lowered = lower(known, keep_variables, sharp)
+        placed = schedule(lowered)
+        where = layout(lowered)
+        found = precision(lowered, where, _name(chosen))
+        if found.culprit is None:
+            break
+    else:
+        margin = found.margins.get(found.culprit)
+        apart = f": neighbouring values are {margin:.1e} apart relative to their size" if margin else ""
+        offer = "; compile with dtype=torch.float64" if chosen is torch.float32 else ""
+        raise CompileError(f"{_name(chosen)} cannot hold {found.culprit!r}, {found.reason}{apart}{offer}")
+    built = assemble(lowered, placed, where, max_parameters)
     return CompiledModel(
         program=program,
         lowered=lowered,
         weights=built.weights,
         provenance=Provenance(where.labels, placed.sites, built.neurons),
-        margins=built.margins,
+        margins=found.margins,
+        error_bound=_logit_error(lowered, found),
         device=device,
-        dtype=dtype or (torch.float64 if too_tight else torch.float32),
+        dtype=chosen,
     )
+
+
+def _logit_error(lowered: Lowered, found: Precision) -> float:
+    """Bound on the error of the logits: of LOGIT for a choice, absolute for a number."""
+    return max(found.errors[o.variable] * (1.0 if o.numeric else LOGIT) for o in lowered.outputs)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _check_options(device: str, dtype: torch.dtype | None) -> None:

@@ -15,14 +15,27 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from gaugeblock.compiled.lowered import Attention, Condition, Lowered, Operation, Ranking, Read, Table, Total, Variable
+from gaugeblock.compiled.lowered import (
+    Attention,
+    Condition,
+    Form,
+    Lowered,
+    Operation,
+    Output,
+    Ranking,
+    Read,
+    Table,
+    Total,
+    Variable,
+)
 from gaugeblock.compiled.model import CompiledModel, Provenance
 from gaugeblock.programs.domain import ALL_INPUTS
 from gaugeblock.programs.errors import FileError, ProgramError, UnknownName
+from gaugeblock.programs.operations import GraphNode
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.registry import get
 
-FORMAT = 1
+FORMAT = 2
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -90,6 +103,7 @@ def _record(model: CompiledModel) -> dict[str, Any]:
         "program": {"name": model.program.name, "description": model.program.description},
         "dtype": str(model.dtype).removeprefix("torch."),
         "margins": model.margins,
+        "error_bound": model.error_bound,
         "provenance": {
             "directions": list(model.provenance.directions),
             "sites": model.provenance.sites,
@@ -110,6 +124,7 @@ def _restored(record: dict[str, Any], weights: dict[str, np.ndarray], device: st
             tuple(where["directions"]), where["sites"], {k: tuple(v) for k, v in where["neurons"].items()}
         ),
         margins=record["margins"],
+        error_bound=record["error_bound"],
         device=device,
         dtype=DTYPES[record["dtype"]],
     )
@@ -135,6 +150,8 @@ def _plain(x: Any) -> Any:
             return x
         case Fraction():
             return {"fraction": [x.numerator, x.denominator]}
+        case frozenset():
+            return {"set": sorted(map(_plain, x), key=repr)}
         case np.ndarray():
             return {"array": x.tolist(), "dtype": str(x.dtype)}
         case np.generic():
@@ -148,7 +165,10 @@ def _plain(x: Any) -> Any:
     raise FileError(f"a value of type {type(x).__name__} cannot be written to a file: {x!r}")
 
 
-_KINDS = {k.__name__: k for k in (Lowered, Variable, Condition, Ranking, Read, Attention, Table, Total)}
+_KINDS = {
+    k.__name__: k
+    for k in (Lowered, Output, Variable, Condition, Ranking, Read, Attention, Form, Table, Total, GraphNode)
+}
 
 
 def _revived(x: Any) -> Any:
@@ -158,6 +178,8 @@ def _revived(x: Any) -> Any:
         return x
     if "fraction" in x:
         return Fraction(*x["fraction"])
+    if "set" in x:
+        return frozenset(map(_revived, x["set"]))
     if "array" in x:
         return np.array(x["array"], dtype=x["dtype"])
     if x.get("is") in _KINDS:

@@ -1,5 +1,6 @@
 """Part of stage 6: the weights of one attention head."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gaugeblock.compiled.layout import Layout
-from gaugeblock.compiled.lowered import BOS, PRESENT, Attention, Lowered, Variable
+from gaugeblock.compiled.lowered import BOS, PRESENT, Attention, Lowered, Read, Variable
 
 GAP = 40.0
 """Smallest distance between two levels of attention scores; e^-40 is what leaks to the next level."""
@@ -25,15 +26,23 @@ class HeadWeights:
     o: Float[np.ndarray, "moved d_model"]
 
 
+def step_of(op: Attention) -> float:
+    """How much a condition that is met adds to a score."""
+    if op.ranking is not None:
+        return GAP * (int(op.ranking.levels.max()) + 2)
+    return GAP if op.counts_sink else 2 * GAP
+
+
 def head_weights(op: Attention, lowered: Lowered, where: Layout) -> HeadWeights:
     """The head of an operation; scores are meant undivided by sqrt(d_head)."""
     d_model = len(where.labels)
     levels = 0 if op.ranking is None else int(op.ranking.levels.max())
-    step = GAP * (levels + 1) if op.counts_sink or op.ranking is not None else 2 * GAP
-    if op.ranking is not None:
-        step += GAP
+    step = step_of(op)
     full = step * len(op.conditions)
-    sink = full if op.counts_sink else full - (GAP if op.ranking is not None else step / 2)
+    if op.counts_sink:
+        sink = full + math.log(op.sink)
+    else:
+        sink = full - (GAP if op.ranking is not None else step / 2)
     queries, keys = [], []  # columns of length d_model + 1
 
     def column(entries: dict[int, float], bias: float = 0.0) -> np.ndarray:
@@ -44,7 +53,7 @@ def head_weights(op: Attention, lowered: Lowered, where: Layout) -> HeadWeights:
         return result
 
     # BOS: at its level for real queries, above everything for BOS and PAD queries
-    above = full + GAP * (levels + 1)
+    above = sink + GAP * (levels + 2)
     queries.append(column({where.directions[PRESENT][0]: -above}, sink + above))
     keys.append(column({where.directions[BOS][0]: 1.0}))
     for condition in op.conditions:
@@ -98,29 +107,40 @@ def _moves(op: Attention, lowered: Lowered, where: Layout) -> tuple[np.ndarray, 
     values, writes = [], []
     bos = where.directions[BOS][0]
 
-    def move(entries: dict[int, float], target: int) -> None:
+    def move(entries: dict[int, float], target: int, factor: float = 1.0) -> None:
         v, o = np.zeros(d_model), np.zeros(d_model)
         for direction, value in entries.items():
             v[direction] += value
-        o[target] = 1
+        o[target] = factor
         values.append(v)
         writes.append(o)
 
     for read in op.reads:
-        source = lowered.variables[read.source]
-        target = where.directions[read.out]
-        if read.kind == "get":
+        source, target = lowered.variables[read.source], where.directions[read.out]
+        out = lowered.variables[read.out]
+        if out.encoding == "onehot":
             for code in sorted({int(c) for c in read.mapping if c >= 0} | {read.default} - {None}):
-                own = {c: 1.0 for c, out in enumerate(read.mapping) if out == code}
+                own = {c: 1.0 for c, moved in enumerate(read.mapping) if moved == code}
                 entries = _feature(source, where, own)
                 if read.default == code:
                     entries[bos] = entries.get(bos, 0.0) + 1.0
                 move(entries, target[code])
-        else:
-            entries = _feature(source, where, {c: float(a) for c, a in enumerate(read.mapping) if a})
-            if read.default is not None:
-                entries[bos] = entries.get(bos, 0.0) + float(read.default)
-            move(entries, target[0])
-    if op.counts_sink:
+            continue
+        entries = _number(source, where, read)
+        default = out.values[read.default] if read.kind == "get" and read.default is not None else read.default
+        if default is not None:
+            entries[bos] = entries.get(bos, 0.0) + float(default)
+        move(entries, target[0], op.sink if op.counts_sink else 1.0)
+    if op.counts_sink and lowered.variables[op.reads[0].out].encoding == "ratio":
         move({bos: 1.0}, where.directions[op.reads[0].out][1])
     return np.stack(values, 1), np.stack(writes, 0)
+
+
+def _number(source: Variable, where: Layout, read: Read) -> dict[int, float]:
+    """What is moved of a source as a number, 0 in empty rows."""
+    if source.encoding == "onehot":
+        return _feature(source, where, {c: float(a) for c, a in enumerate(read.mapping) if a})
+    entries = {where.directions[source.name][0]: 1.0}
+    if source.empty is not None:
+        entries[where.directions[BOS][0]] = -float(source.values[source.empty])
+    return entries

@@ -1,11 +1,13 @@
 """Stage 3: from s-ops to attention and MLP operations over named variables."""
 
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
 
-from gaugeblock.compiled.infer import Inference
+from gaugeblock.compiled.infer import MAX_VALUES, Inference, sumset
 from gaugeblock.compiled.lowered import (
     BOS,
     INDICES,
@@ -13,17 +15,21 @@ from gaugeblock.compiled.lowered import (
     TOKENS,
     Attention,
     Condition,
+    Form,
     Lowered,
     Operation,
+    Output,
     Ranking,
     Read,
     Table,
     Total,
     Variable,
-)  # fmt: skip
+)
+from gaugeblock.compiled.radix import radix_weights
+from gaugeblock.compiled.sharing import heavy_sinks, share_heads
 from gaugeblock.compiled.tables import Column, predicate_table, value_key
 from gaugeblock.programs.errors import CompileError
-from gaugeblock.programs.expression import Constant, Elementwise, Get, Indices, Mean, Select, SOp, Sum, Tokens
+from gaugeblock.programs.expression import Constant, Elementwise, Get, Indices, Mean, Select, SOp, Sum, Tokens, located
 from gaugeblock.programs.operations import MISSING
 
 
@@ -36,29 +42,33 @@ class View:
     column: Column
 
 
-def lower(known: Inference) -> Lowered:
-    """The operations needed for the output, in order of time; equal selectors share a head."""
+def lower(known: Inference, keep_variables: bool = False, sharp: bool = False) -> Lowered:
+    """The operations needed for the outputs, readers after writers; equal selectors share a head.
+
+    keep_variables: write every s-op of the program that has a name, also where nothing reads it from the stream.
+    sharp: write every sum so that float32 tells its values apart best.
+    """
     lowering = _Lowering(known)
-    output = known.trace.output
-    numeric = known[output].encoding == "scalar" and isinstance(output, Mean)
-    if numeric:
-        variable = lowering.variable(output)
-        view = View(variable, Column(np.arange(len(variable.values)), variable.values))
-    else:
-        view = lowering.view(output)
-    operations = sorted(_share_heads(lowering.operations), key=lambda op: op.time)
+    outputs = tuple(lowering.output(node) for node in known.outputs)
+    if keep_variables:
+        for node in known.named:
+            lowering.variable(known.decode(node) if known[node].is_form else node)
+    operations = share_heads(lowering.operations)
+    sinks = heavy_sinks(operations, lowering.variables, known.max_len, sharp)
+    operations = [replace(op, sink=sinks.get(op.name, 1.0)) if isinstance(op, Attention) else op for op in operations]
+    variables = dict(lowering.variables)
     for op in operations:
         for out in op.outs:
-            lowering.variables[out] = replace(lowering.variables[out], writer=op.name)
-    used = {v for op in operations for v in _mentions(op)} | {view.variable.name, PRESENT, BOS}
+            variables[out] = replace(variables[out], writer=op.name)
+            if isinstance(op, Attention) and op.name in sinks:
+                variables[out] = replace(variables[out], encoding="scalar")
+    used = {v for op in operations for v in (*op.inputs, *op.outs)} | {o.variable for o in outputs} | {PRESENT, BOS}
     return Lowered(
-        vocab=known.trace.program.vocab,
-        max_len=known.trace.program.max_len,
-        variables={name: v for name, v in lowering.variables.items() if name in used},
+        vocab=known.trace.tokens,
+        max_len=known.max_len,
+        variables={name: v for name, v in variables.items() if name in used},
         operations=tuple(operations),
-        output=view.variable.name,
-        outputs=tuple(view.column.values[c] for c in view.column.codes),
-        numeric=numeric,
+        outputs=outputs,
     )
 
 
@@ -68,46 +78,75 @@ class _Lowering:
     known: Inference
     variables: dict[str, Variable] = field(default_factory=dict)
     operations: list[Operation] = field(default_factory=list)
-    names: dict[int, str] = field(default_factory=dict)
+    names: dict[SOp, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=lambda: {PRESENT, BOS, TOKENS, INDICES, "logits"})
 
     def __post_init__(self) -> None:
         for name in (PRESENT, BOS):
-            self.variables[name] = Variable(name, (True,), "onehot", "embed", 0)
+            self.variables[name] = Variable(name, (True,), "onehot", "embed")
+
+    def output(self, node: SOp) -> Output:
+        """What the unembedding reads: a number where a mean arrives, on its own or in a sum, else a choice."""
+        known = self.known
+        terms = known.linear_terms(node)
+        if known.is_scalar(node):
+            variable = self.variable(node)
+            return Output(variable.name, variable.values, numeric=True)
+        if terms and any(known.is_scalar(v) for t in terms for v in known[t].reads):
+            number = Constant(None)  # of its own, beside the one-hot variable that others may read
+            number.name = node.name
+            variable = self._write(number, self._total, terms)
+            return Output(variable.name, variable.values, numeric=True)
+        view = self.view(node)
+        return Output(view.variable.name, tuple(view.column.values[c] for c in view.column.codes), numeric=False)
 
     def variable(self, node: SOp) -> Variable:
         """The variable that holds the s-op; makes the operation that writes it at its first use."""
-        if id(node) not in self.names:
-            variable = self._write(node)
-            self.names[id(node)] = variable.name
+        match node:
+            case Tokens() | Indices():
+                return self._write(node, self._embedded)
+            case Elementwise():
+                terms = self.known[node].terms
+                return self._write(node, self._total, terms) if terms else self._write(node, self._elementwise)
+        return self._write(node, self._attention)
+
+    def _write(self, node: SOp, write: Callable[..., Variable], *arguments: Any) -> Variable:
+        if node not in self.names:
+            variable = write(node, *arguments)
+            self.names[node] = variable.name
             self.variables[variable.name] = variable
-        return self.variables[self.names[id(node)]]
+        return self.variables[self.names[node]]
 
     def view(self, node: SOp) -> View:
         """The s-op as a function of one one-hot variable."""
         node = self.known.readable(node)
         fact = self.known[node]
         if not fact.reads:
-            assert isinstance(node, Constant) or fact.table is not None
+            assert fact.table is not None
             return View(self.variables[PRESENT], Column(np.zeros(1, dtype=np.int64), fact.values))
         if self.known.is_view(node):
-            variable = self.variable(fact.reads[0])
-            column = fact.table or Column(np.arange(len(variable.values)), variable.values)
-            return View(variable, column)
+            return self._function(node)
         variable = self.variable(node)
         return View(variable, Column(np.arange(len(variable.values)), variable.values))
 
-    def _write(self, node: SOp) -> Variable:
+    def _function(self, node: SOp) -> View:
+        """A function of at most one variable, by the variable's codes."""
         fact = self.known[node]
-        match node:
-            case Tokens():
-                return Variable(TOKENS, fact.values, "onehot", "embed", 0)
-            case Indices():
-                return Variable(INDICES, fact.values, "onehot", "pos", 0)
-            case Elementwise():
-                return self._elementwise(node)
-        assert isinstance(node, (Get, Mean, Sum))
-        return self._attention(node)
+        variable = self.variable(fact.reads[0]) if fact.reads else self.variables[PRESENT]
+        if fact.table is not None:
+            return View(variable, Column(fact.table.codes.reshape(len(variable.values)), fact.table.values))
+        return View(variable, Column(np.arange(len(variable.values)), variable.values))
+
+    def _embedded(self, node: Tokens | Indices) -> Variable:
+        values = self.known[node].values
+        if isinstance(node, Indices):
+            return Variable(INDICES, values, "onehot", "pos")
+        if node.part is None:
+            return Variable(TOKENS, values, "onehot", "embed", of_token=np.arange(len(values)))
+        code = {value_key(v): i for i, v in enumerate(values)}
+        of_token = np.array([code[value_key(node.part(token))] for token in self.known.trace.tokens])
+        name = TOKENS if node.name == TOKENS else self._name(node, "part")
+        return Variable(name, values, "onehot", "embed", of_token=of_token)
 
     def _name(self, node: SOp, kind: str) -> str:
         base = node.name or kind
@@ -120,53 +159,82 @@ class _Lowering:
 
     def _elementwise(self, node: Elementwise) -> Variable:
         fact = self.known[node]
-        if fact.terms is not None:
-            return self._total(node)
-        reads = [self.variable(v) for v in fact.reads]
         assert fact.table is not None
+        staircases = [v for v in fact.reads if self.known[v].encoding != "onehot"]
+        gates = [v for v in fact.reads if self.known[v].encoding == "onehot"]
+        axis = {id(v): i for i, v in enumerate(fact.reads)}
+        table = fact.table.codes.transpose([axis[id(v)] for v in (*gates, *staircases)])
+        shape = [len(self.known[v].values) for v in gates]
+        form = self._form(staircases)
+        names = [self.variable(v) for v in gates]
+        if not any(v.is_silent_when_absent for v in names):
+            names, shape = [self.variables[PRESENT], *names], [1, *shape]
+        table = table.reshape([*shape, len(form.values)] if form else shape)
         name = self._name(node, "map")
-        table = fact.table.codes
-        if not any(_silent_when_absent(v) for v in reads):
-            reads = [self.variables[PRESENT], *reads]
-            table = table[None]
-        if sum(v.encoding != "onehot" for v in reads) > 1:
-            raise AssertionError(f"{name!r} reads two staircase variables")
-        op = Table(name, _even_after(reads), tuple(v.name for v in reads), table, name)
-        self.operations.append(op)
-        return Variable(name, fact.values, "onehot", name, op.time)
+        self.operations.append(Table(name, tuple(v.name for v in names), form, table, name))
+        return Variable(name, fact.values, "onehot", name)
 
-    def _total(self, node: Elementwise) -> Variable:
-        fact = self.known[node]
-        reads, amounts = [], []
-        for term in fact.terms or ():
-            term_fact = self.known[term]
-            variable = self.variable(term_fact.reads[0])
-            column = term_fact.table or Column(np.arange(len(variable.values)), variable.values)
-            reads.append(variable)
-            amounts.append(np.array([float(column.values[c]) for c in column.codes]))
+    def _form(self, staircases: list[SOp]) -> Form | None:
+        """What tells the values of the staircases apart: one number, read as it is or as a sum of several."""
+        if not staircases:
+            return None
+        if len(staircases) == 1:
+            (node,) = staircases
+            if (terms := self.known[node].terms) is not None and self.known[node].is_form:
+                return self._sum(terms, self.known[node].values)
+            variable = self.variable(node)
+            return Form((variable.name,), (_floats(variable.values),), variable.values)
+        sets = [self.known[v].values for v in staircases]
+        weights = radix_weights(sets)
+        assert weights is not None
+        values = [sum(w * float(x) for w, x in zip(weights, xs, strict=True)) for xs in itertools.product(*sets)]
+        scaled = [self._form([v]) for v in staircases]
+        reads: dict[str, np.ndarray] = {}
+        for weight, form in zip(weights, scaled, strict=True):
+            assert form is not None
+            for name, amounts in zip(form.reads, form.amounts, strict=True):
+                reads[name] = reads.get(name, 0.0) + weight * amounts
+        return Form(tuple(reads), tuple(reads.values()), tuple(values))
+
+    def _amounts(self, terms: tuple[SOp, ...]) -> dict[str, np.ndarray]:
+        """For each variable the number that each of its codes adds."""
+        reads: dict[str, np.ndarray] = {}
+        for term in terms:
+            view = self._function(term)
+            amounts = _floats(view.column.values[c] if c >= 0 else 0 for c in view.column.codes)
+            reads[view.variable.name] = reads.get(view.variable.name, 0.0) + amounts
+        return reads
+
+    def _sum(self, terms: tuple[SOp, ...], values: tuple[Any, ...]) -> Form:
+        reads = self._amounts(terms)
+        return Form(tuple(reads), tuple(reads.values()), values)
+
+    def _total(self, node: SOp, terms: tuple[SOp, ...]) -> Variable:
+        reads = self._amounts(terms)
         name = self._name(node, "total")
-        op = Total(name, _even_after(reads), (PRESENT, *(v.name for v in reads)), tuple(amounts), name)
-        self.operations.append(op)
-        return Variable(name, fact.values, "scalar", name, op.time)
+        self.operations.append(Total(name, tuple(reads), tuple(reads.values()), name))
+        values = sumset([self.known[t].values for t in terms])
+        if values is None:
+            raise CompileError(f"{located(node)} may take more than {MAX_VALUES} values")
+        return Variable(name, values, "scalar", name)
 
-    def _attention(self, node: Get | Mean | Sum) -> Variable:
+    def _attention(self, node: SOp) -> Variable:
+        assert isinstance(node, (Get, Mean, Sum))
         name = self._name(node, type(node).__name__.lower())
-        conditions = self._conditions(node, name)
+        conditions = self._conditions(node)
         ranking = self._ranking(node)
         read, values = self._read(node, name)
-        sources = [self.variables[c.key] for c in conditions]
-        sources += [self.variables[c.query] for c in conditions if c.query is not None]
-        sources += [self.variables[read.source]] + ([self.variables[ranking.variable]] if ranking else [])
-        time = (max(v.time for v in sources) + 1) // 2 * 2 + 1
-        head = Attention(f"{name}.head", time, conditions, ranking, (read,))
-        self.operations.append(head)
+        self.operations.append(Attention(f"{name}.head", conditions, ranking, (read,)))
         encoding = self.known[node].encoding
-        empty = read.default if read.kind == "get" else _code(values, read.default)
         if read.kind == "sum":
             empty = _code(values, 0)
-        return Variable(name, values, encoding, head.name, time, empty)
+        elif read.kind == "get" and encoding == "onehot":
+            empty = read.default
+        else:
+            empty = read.default if read.kind == "get" else _code(values, read.default)
+        return Variable(name, values, encoding, f"{name}.head", empty)
 
-    def _conditions(self, node: Get | Mean | Sum, name: str) -> tuple[Condition, ...]:
+    def _conditions(self, node: Get | Mean | Sum) -> tuple[Condition, ...]:
         result = []
         for select in node.selector.operands:  # type: ignore[attr-defined]
             assert isinstance(select, Select)
@@ -181,7 +249,7 @@ class _Lowering:
                 result.append(Condition(PRESENT, query, table[:1]))
             else:
                 result.append(Condition(key, query, table))
-        if not any(_silent_when_absent(self.variables[c.key]) for c in result):
+        if not any(self.variables[c.key].is_silent_when_absent for c in result):
             result.append(Condition(PRESENT, None, np.ones((1, 1), dtype=bool)))
         return tuple(result)
 
@@ -189,16 +257,17 @@ class _Lowering:
         if not isinstance(node, Get) or node.score is None:
             return None
         view = self.view(node.score)
-        if None in view.column.values:
-            raise CompileError(f"the score of {node.name or 'a best-match get'!r} may be undefined")
-        ranks = {
-            i: r for r, i in enumerate(sorted(range(len(view.column.values)), key=lambda i: view.column.values[i]))
-        }
-        levels = np.array([ranks.get(int(c), 0) for c in view.column.codes])
+        try:
+            ascending = sorted(range(len(view.column.values)), key=lambda i: view.column.values[i])
+        except TypeError as error:
+            raise CompileError(f"the scores of {located(node)} have no order: {error}") from None
+        rank = {code: level for level, code in enumerate(ascending)}
+        levels = np.array([rank.get(int(c), 0) for c in view.column.codes])
         return Ranking(view.variable.name, levels if node.largest else levels.max() - levels)
 
     def _read(self, node: Get | Mean | Sum, name: str) -> tuple[Read, tuple[Any, ...]]:
-        view = self.view(node.value)
+        movable = self.known.movable(node)
+        view = self._function(movable) if self.known.is_scalar(movable) else self.view(movable)
         values = self.known[node].values
         if isinstance(node, Get):
             index = {value_key(v): i for i, v in enumerate(values)}
@@ -212,40 +281,9 @@ class _Lowering:
         return Read("mean", view.variable.name, amounts, name, mean), values
 
 
-def _silent_when_absent(variable: Variable) -> bool:
-    """Whether the variable's directions are zero at BOS and PAD rows."""
-    return variable.name != INDICES and variable.encoding == "onehot" and variable.empty is None
-
-
-def _even_after(reads: list[Variable]) -> int:
-    return max(v.time for v in reads) // 2 * 2 + 2
+def _floats(values: Iterable[Any]) -> np.ndarray:
+    return np.array([float(v) for v in values])
 
 
 def _code(values: tuple[Any, ...], value: Any) -> int | None:
     return None if value is None else min(range(len(values)), key=lambda i: abs(float(values[i]) - float(value)))
-
-
-def _share_heads(operations: list[Operation]) -> list[Operation]:
-    """Merge heads with equal conditions, ranking and kind of sink; the merged head stands at the later time."""
-    groups: dict[Any, Attention] = {}
-    others: list[Operation] = []
-    for op in operations:
-        if not isinstance(op, Attention):
-            others.append(op)
-            continue
-        conditions = frozenset((c.key, c.query, c.table.shape, c.table.tobytes()) for c in op.conditions)
-        ranking = op.ranking and (op.ranking.variable, op.ranking.levels.tobytes())
-        key = (conditions, ranking, op.counts_sink, op.time)
-        if key in groups:
-            first = groups[key]
-            op = Attention(first.name, first.time, first.conditions, first.ranking, (*first.reads, *op.reads))
-        groups[key] = op
-    return [*groups.values(), *others]
-
-
-def _mentions(op: Operation) -> list[str]:
-    if isinstance(op, Attention):
-        names = [name for c in op.conditions for name in (c.key, c.query) if name is not None]
-        names += [op.ranking.variable] if op.ranking else []
-        return names + [r.source for r in op.reads] + list(op.outs)
-    return [*op.reads, *op.outs]

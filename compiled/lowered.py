@@ -4,6 +4,7 @@ Codes stand for values: a variable's code c means `values[c]`. Two implicit vari
 `present` (not BOS, not PAD) and `bos`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, final
@@ -11,10 +12,15 @@ from typing import Any, Literal, final
 import numpy as np
 from jaxtyping import Bool, Int
 
-from gaugeblock.compiled.infer import Encoding
 from gaugeblock.compiled.tables import ordered
 
 PRESENT, BOS, TOKENS, INDICES = "present", "bos", "tokens", "indices"
+
+Encoding = Literal["onehot", "scalar", "ratio"]
+"""How a variable is written: one direction per value; its value; or (sum / (1 + count), 1 / (1 + count))."""
+
+SHARPEST = 2.0**-14
+"""Smallest distance of a number from a threshold, relative to the numbers' size, that float32 is trusted with."""
 
 Port = Literal["q", "k", "v", "mlp", "logits"]
 
@@ -26,16 +32,21 @@ class Variable:
 
     Attributes:
         writer: `embed`, `pos`, or the name of the operation that writes it.
-        time: half layer at which it is written.
         empty: code held at BOS and PAD rows; None where nothing is written there (a zero vector).
+        of_token: for what `embed` writes: the code for each token id of the vocabulary.
     """
 
     name: str
     values: tuple[Any, ...]
     encoding: Encoding
     writer: str
-    time: int
     empty: int | None = None
+    of_token: Int[np.ndarray, " tokens"] | None = None
+
+    @property
+    def is_silent_when_absent(self) -> bool:
+        """Whether its directions are zero at BOS and PAD rows."""
+        return self.name != INDICES and self.encoding == "onehot" and self.empty is None
 
 
 @final
@@ -61,7 +72,7 @@ class Ranking:
 @final
 @dataclass(frozen=True)
 class Read:
-    """What a head moves: `source` through `mapping` into `out`.
+    """What a head moves: `source` through `mapping` into `out`. A scalar source is moved as it is.
 
     Attributes:
         kind: `get`, `mean` or `sum`.
@@ -81,19 +92,28 @@ class Read:
 class Attention:
     """One head: keys that meet all conditions, of these the highest ranked; several reads share it.
 
-    The sink (BOS) stands at the level of the selected keys where a read needs 1 / (1 + count), else between
-    selected and unselected keys, so that it takes over exactly when none is selected.
+    The sink (BOS) stands between selected and unselected keys, so that it takes over exactly when none is selected.
+    In a head that sums it stands at the level of the selected keys and weighs as much as `sink` of them: the sum s of
+    c keys arrives as s / (sink + c). With a sink of 1 the reader needs 1 / (1 + c) too; with a heavy sink the result,
+    times `sink`, is the sum up to rounding.
     """
 
     name: str
-    time: int
     conditions: tuple[Condition, ...]
     ranking: Ranking | None
     reads: tuple[Read, ...]
+    sink: float = 1.0
 
     @property
     def counts_sink(self) -> bool:
         return self.reads[0].kind == "sum"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The variables it reads, implicit ones aside."""
+        names = [name for c in self.conditions for name in (c.key, c.query) if name is not None]
+        names += [self.ranking.variable] if self.ranking else []
+        return (*names, *(r.source for r in self.reads))
 
     @property
     def outs(self) -> tuple[str, ...]:
@@ -102,14 +122,33 @@ class Attention:
 
 @final
 @dataclass(frozen=True)
+class Form:
+    """The number sum_i amounts[i][code of reads[i]], linear in each variable that is a staircase.
+
+    Attributes:
+        values: the numbers it may be, ascending; a table has one entry for each.
+    """
+
+    reads: tuple[str, ...]
+    amounts: tuple[np.ndarray, ...]
+    values: tuple[Any, ...]
+
+
+@final
+@dataclass(frozen=True)
 class Table:
-    """One MLP operation: the output's code for each combination of codes of the variables read (-1: none)."""
+    """One MLP operation: the output's code for each combination of the codes of the `gates`, which are one-hot, and
+    the values of `form`, if there is one; -1 where nothing leads."""
 
     name: str
-    time: int
-    reads: tuple[str, ...]
+    gates: tuple[str, ...]
+    form: Form | None
     table: Int[np.ndarray, "..."]
     out: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (*self.gates, *(self.form.reads if self.form else ()))
 
     @property
     def outs(self) -> tuple[str, ...]:
@@ -119,13 +158,19 @@ class Table:
 @final
 @dataclass(frozen=True)
 class Total:
-    """One MLP operation: the number sum_i amounts[i][code of reads[i]]. It also reads `present`."""
+    """One MLP operation: the number sum_i amounts[i][code of reads[i]], written as a scalar where `present`.
+
+    Each summand may be any function of its variable.
+    """
 
     name: str
-    time: int
     reads: tuple[str, ...]
     amounts: tuple[np.ndarray, ...]
     out: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (PRESENT, *self.reads)
 
     @property
     def outs(self) -> tuple[str, ...]:
@@ -137,49 +182,92 @@ Operation = Attention | Table | Total
 
 @final
 @dataclass(frozen=True)
+class Output:
+    """What the unembedding reads.
+
+    Attributes:
+        variable: read from the stream.
+        values: the program's output for each of its codes.
+        numeric: whether the output is one number instead of a choice.
+    """
+
+    variable: str
+    values: tuple[Any, ...]
+    numeric: bool
+
+    @cached_property
+    def columns(self) -> tuple[Any, ...]:
+        """The output for each logit column (one entry, unused, for a numeric output)."""
+        return ("number",) if self.numeric else ordered(self.values)
+
+
+@final
+@dataclass(frozen=True)
 class Lowered:
     """Attributes:
     vocab, max_len: the tokens in order of their ids, and the longest input.
-    variables: by name, in the order of writing.
-    operations: in order of time.
-    output: the variable read by the unembedding.
-    outputs: the program's output for each of its codes.
-    numeric: whether the output is one number instead of a choice.
+    variables: by name.
+    operations: readers after writers.
+    outputs: one, or several that the program gives as a tuple; their logit columns stand side by side.
     """
 
     vocab: tuple[Any, ...]
     max_len: int
     variables: dict[str, Variable]
     operations: tuple[Operation, ...]
-    output: str
-    outputs: tuple[Any, ...]
-    numeric: bool
+    outputs: tuple[Output, ...]
+
+    @property
+    def output(self) -> Output:
+        """The only output. Benchmark cases have one."""
+        (only,) = self.outputs
+        return only
 
     @cached_property
-    def columns(self) -> tuple[Any, ...]:
-        """The output for each logit column (one entry, unused, for a numeric output)."""
-        return ("number",) if self.numeric else ordered(self.outputs)
+    def sums(self) -> frozenset[str]:
+        """Variables that are sums over keys: as scalars they are right only up to a fraction of their gaps."""
+        heads = [op for op in self.operations if isinstance(op, Attention) and op.counts_sink]
+        return frozenset(read.out for op in heads for read in op.reads)
+
+    @cached_property
+    def needed(self) -> frozenset[str]:
+        """Operations that some output depends on; the others write variables that only a reader of the stream sees."""
+        wanted = {output.variable for output in self.outputs}
+        names = set()
+        for op in reversed(self.operations):
+            if wanted & set(op.outs):
+                names.add(op.name)
+                wanted |= set(op.inputs)
+        return frozenset(names)
 
     @cached_property
     def flow(self) -> tuple[tuple[str, Port, str], ...]:
-        """Every read: (operation or "logits", port, variable). The implicit ones included."""
+        """Every read on which an output depends: (operation or "logits", port, variable), implicit ones included."""
         found: dict[tuple[str, Port, str], None] = {}
         for op in self.operations:
+            if op.name not in self.needed:
+                continue
             if isinstance(op, Attention):
-                found[op.name, "q", PRESENT] = None
-                found[op.name, "k", BOS] = None
-                for c in op.conditions:
-                    found[op.name, "k", c.key] = None
-                    if c.query is not None:
-                        found[op.name, "q", c.query] = None
-                if op.ranking is not None:
-                    found[op.name, "k", op.ranking.variable] = None
-                for read in op.reads:
-                    found[op.name, "v", read.source] = None
-                    if read.kind == "sum" or read.default is not None or self.variables[read.source].empty is not None:
-                        found[op.name, "v", BOS] = None
+                found |= dict.fromkeys(self._attention_flow(op))
             else:
-                for name in op.reads:
-                    found[op.name, "mlp", name] = None
-        found["logits", "logits", self.output] = None
+                found |= dict.fromkeys((op.name, "mlp", name) for name in op.inputs)
+        found |= dict.fromkeys(("logits", "logits", output.variable) for output in self.outputs)
         return tuple(found)
+
+    def _attention_flow(self, op: Attention) -> Iterator[tuple[str, Port, str]]:
+        yield op.name, "q", PRESENT
+        yield op.name, "k", BOS
+        for c in op.conditions:
+            yield op.name, "k", c.key
+            if c.query is not None:
+                yield op.name, "q", c.query
+        if op.ranking is not None:
+            yield op.name, "k", op.ranking.variable
+        for read in op.reads:
+            yield op.name, "v", read.source
+            if (
+                (op.sink == 1 and read.kind == "sum")
+                or read.default is not None
+                or self.variables[read.source].empty is not None
+            ):
+                yield op.name, "v", BOS

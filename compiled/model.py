@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gaugeblock.compiled.assemble import Weights
+from gaugeblock.compiled.assemble import LOGIT, Weights
 from gaugeblock.compiled.graph import Graph
 from gaugeblock.compiled.hooked import hooked
 from gaugeblock.compiled.labels import live_edges, structural_edges
-from gaugeblock.compiled.lowered import Lowered
+from gaugeblock.compiled.lowered import Lowered, Output
 from gaugeblock.programs.operations import surface
 from gaugeblock.programs.program import Program
 
@@ -49,7 +49,8 @@ class CompiledModel:
         lowered: its operations over named variables.
         weights: HookedTransformer's parameters, float64.
         provenance: what each residual direction, head and neuron is for.
-        margins: staircase variable -> the smallest distance of a value from a threshold, relative to their size.
+        margins: MLP operation -> smallest distance of a number it reads from a threshold, relative to their size.
+        error_bound: how far rounding in `dtype` can move a logit, of 10 for a choice.
     """
 
     program: Program
@@ -57,6 +58,7 @@ class CompiledModel:
     weights: Weights
     provenance: Provenance
     margins: dict[str, float]
+    error_bound: float
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
 
@@ -128,13 +130,19 @@ class CompiledModel:
         return tokens < self.bos
 
     def decode(self, logits: Float[Tensor, "batch pos out"], tokens: Int[Tensor, "batch pos"]) -> list[list[Any]]:
-        """The outputs at the real positions; None where the output is undefined."""
+        """The outputs at the real positions, tuples where there are several; None where an output is undefined."""
         values = logits.detach().double().cpu().numpy()
-        codes = self._nearest(values[..., 0]) if self.lowered.numeric else self._chosen(values)
-        columns = self.lowered.outputs if self.lowered.numeric else self.lowered.columns
-        shown = [None if c is None else surface(c) for c in columns]
-        real = self.real(tokens).cpu().numpy()
-        return [[None if c < 0 else shown[c] for c in row[mask]] for row, mask in zip(codes, real, strict=True)]
+        real, first, found = self.real(tokens).cpu().numpy(), 0, []
+        for output in self.lowered.outputs:
+            own = values[..., first : first + len(output.columns)]
+            first += len(output.columns)
+            codes = _nearest(output, own[..., 0]) if output.numeric else _chosen(own)
+            shown = [surface(v) for v in (output.values if output.numeric else output.columns)]
+            rows = [[None if c < 0 else shown[c] for c in row[mask]] for row, mask in zip(codes, real, strict=True)]
+            found.append(rows)
+        if len(found) == 1:
+            return found[0]
+        return [list(zip(*rows, strict=True)) for rows in zip(*found, strict=True)]
 
     def batch(self, inputs: Iterable[Sequence[Any]], batch_size: int = 4096) -> list[list[Any]]:
         """Run the model on inputs of mixed lengths."""
@@ -156,14 +164,14 @@ class CompiledModel:
 
         save(self, Path(path))
 
-    def _chosen(self, logits: np.ndarray) -> np.ndarray:
-        """Column of the highest logit; -1 (undefined) where the model says nothing."""
-        return np.where(logits.max(-1) > 1.0, logits.argmax(-1), -1)
 
-    def _nearest(self, numbers: np.ndarray) -> np.ndarray:
-        known = np.array([float(v) for v in self.lowered.outputs])
-        order = np.argsort(known)
-        i = np.clip(np.searchsorted(known[order], numbers), 1, max(len(known) - 1, 1))
-        i = np.minimum(i, len(known) - 1)
-        left, right = known[order][np.maximum(i - 1, 0)], known[order][i]
-        return order[np.where(np.abs(numbers - left) <= np.abs(numbers - right), np.maximum(i - 1, 0), i)]
+def _chosen(logits: np.ndarray) -> np.ndarray:
+    """Column of the highest logit; -1 (undefined) where the model says nothing."""
+    return np.where(logits.max(-1) > LOGIT / 4, logits.argmax(-1), -1)
+
+
+def _nearest(output: Output, numbers: np.ndarray) -> np.ndarray:
+    known = np.array([float(v) for v in output.values])
+    order = np.argsort(known)
+    middles = (known[order][1:] + known[order][:-1]) / 2
+    return order[np.searchsorted(middles, numbers)]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool, Int
 
-from gaugeblock.compiled.lowered import BOS, INDICES, PRESENT, TOKENS, Attention, Lowered, Port, Read, Table, Total
+from gaugeblock.compiled.lowered import BOS, INDICES, PRESENT, Attention, Form, Lowered, Port, Read, Table, Total
 
 NOTHING = -1
 UNKNOWN = -2
@@ -23,12 +23,16 @@ def token_codes(lowered: Lowered, tokens: Int[np.ndarray, "input pos"]) -> dict[
     """Codes of the variables the embeddings write, for token ids with BOS first and PAD last."""
     size = len(lowered.vocab)
     positions = np.broadcast_to(np.arange(tokens.shape[1]) - 1, tokens.shape)
-    return {
-        TOKENS: np.where(tokens < size, tokens, NOTHING),
+    codes = {
         PRESENT: np.where(tokens < size, 0, NOTHING),
         BOS: np.where(tokens == size, 0, NOTHING),
         INDICES: positions.copy(),  # -1, nothing, at BOS
     }
+    for variable in lowered.variables.values():
+        if variable.of_token is not None:
+            own = variable.of_token[np.minimum(tokens, size - 1)]
+            codes[variable.name] = np.where(tokens < size, own, NOTHING)
+    return codes
 
 
 def run(lowered: Lowered, tokens: Int[np.ndarray, "input pos"], replaced: Reads | None = None) -> dict[str, Codes]:
@@ -37,7 +41,8 @@ def run(lowered: Lowered, tokens: Int[np.ndarray, "input pos"], replaced: Reads 
     Args:
         tokens: token ids, BOS at position 0, PAD after the input.
         replaced: (operation, port, variable) -> the codes which this one read sees instead of the variable's.
-            The read ("logits", "logits", output) replaces what the unembedding sees, returned under "logits".
+            The read ("logits", "logits", output) replaces what the unembedding sees, returned under "logits" for
+            a program with one output.
     """
     replaced = replaced or {}
     codes = token_codes(lowered, tokens)
@@ -45,9 +50,11 @@ def run(lowered: Lowered, tokens: Int[np.ndarray, "input pos"], replaced: Reads 
         if isinstance(op, Attention):
             codes.update(_attend(lowered, op, codes, replaced))
         else:
-            seen = [replaced.get((op.name, "mlp", name), codes[name]) for name in op.reads]
+            seen = {name: replaced.get((op.name, "mlp", name), codes[name]) for name in op.inputs}
             codes[op.out] = _table(lowered, op, seen) if isinstance(op, Table) else _total(lowered, op, seen)
-    codes["logits"] = replaced.get(("logits", "logits", lowered.output), codes[lowered.output])
+    if len(lowered.outputs) == 1:
+        output = lowered.output.variable
+        codes["logits"] = replaced.get(("logits", "logits", output), codes[output])
     return codes
 
 
@@ -86,7 +93,8 @@ def _move(lowered: Lowered, read: Read, source: Codes, selected: Bool[np.ndarray
         moved = np.where(source >= 0, read.mapping[np.maximum(source, 0)], source)[:, None, :]
         high = np.where(selected, moved, -9).max(-1)
         low = np.where(selected, moved, np.iinfo(np.int64).max).min(-1)
-        default = NOTHING if read.default is None else read.default
+        nothing = NOTHING if lowered.variables[read.out].encoding == "onehot" else UNKNOWN
+        default = nothing if read.default is None else read.default
         result = np.where(count == 0, default, np.where(high == low, high, UNKNOWN))
     else:
         variable = lowered.variables[read.out]
@@ -108,35 +116,27 @@ def _nearest(values: np.ndarray, numbers: np.ndarray) -> Codes:
     return np.where(np.abs(values[best] - numbers) <= 1e-9 * (1 + np.abs(values[best])), best, UNKNOWN)
 
 
-def _silent(lowered: Lowered, names: tuple[str, ...], seen: list[Codes]) -> Bool[np.ndarray, "input pos"]:
-    """Where some one-hot read holds nothing, so that no hidden unit fires."""
-    silent = np.zeros(seen[0].shape, dtype=bool)
-    for name, code in zip(names, seen, strict=True):
-        if lowered.variables[name].encoding == "onehot":
-            silent |= code == NOTHING
-    return silent
+def _table(lowered: Lowered, op: Table, seen: Mapping[str, Codes]) -> Codes:
+    gates = [seen[name] for name in op.gates]
+    codes = gates if op.form is None else [*gates, _form(lowered, op.form, seen)]
+    result = op.table[tuple(np.maximum(code, 0) for code in codes)]
+    unknown = np.any([code < 0 for code in codes], axis=0) | (result < 0)
+    silent = np.any([gate == NOTHING for gate in gates], axis=0)  # no hidden unit fires
+    return np.where(silent, NOTHING, np.where(unknown, UNKNOWN, result))
 
 
-def _table(lowered: Lowered, op: Table, seen: list[Codes]) -> Codes:
-    result = op.table[tuple(np.maximum(code, 0) for code in seen)]
-    unknown = np.any([code < 0 for code in seen], axis=0) | (result < 0)
-    return np.where(_silent(lowered, op.reads, seen), NOTHING, np.where(unknown, UNKNOWN, result))
+def _total(lowered: Lowered, op: Total, seen: Mapping[str, Codes]) -> Codes:
+    form = Form(op.reads, op.amounts, lowered.variables[op.out].values)
+    present = seen[PRESENT]
+    result = np.where(present == UNKNOWN, UNKNOWN, _form(lowered, form, seen))
+    return np.where(present == NOTHING, NOTHING, result)
 
 
-def _total(lowered: Lowered, op: Total, seen: list[Codes]) -> Codes:
-    amounts = [a[np.maximum(code, 0)] for a, code in zip(op.amounts, seen[1:], strict=True)]
-    # a one-hot summand that holds nothing adds nothing
-    known = [
-        np.where((code == NOTHING) & (lowered.variables[name].encoding == "onehot"), 0.0, a)
-        for a, code, name in zip(amounts, seen[1:], op.reads[1:], strict=True)
-    ]
-    values = np.array([float(v) for v in lowered.variables[op.out].values])
-    result = _nearest(values, np.sum(known, axis=0))
-    doubtful = np.any(
-        [
-            (code == UNKNOWN) | ((code == NOTHING) & (lowered.variables[name].encoding != "onehot"))
-            for code, name in zip(seen[1:], op.reads[1:], strict=True)
-        ],
-        axis=0,
-    )
-    return np.where(seen[0] == NOTHING, NOTHING, np.where(doubtful | (seen[0] == UNKNOWN), UNKNOWN, result))
+def _form(lowered: Lowered, form: Form, seen: Mapping[str, Codes]) -> Codes:
+    """Codes into the form's values. A one-hot summand that holds nothing adds nothing."""
+    total, doubtful = np.zeros(()), np.zeros((), dtype=bool)
+    for name, amounts in zip(form.reads, form.amounts, strict=True):
+        codes, is_one_hot = seen[name], lowered.variables[name].encoding == "onehot"
+        total = total + np.where(codes == NOTHING, 0.0, amounts[np.maximum(codes, 0)])
+        doubtful = doubtful | (codes == UNKNOWN) | ((codes == NOTHING) & (not is_one_hot))
+    return np.where(doubtful, UNKNOWN, _nearest(np.array([float(v) for v in form.values]), total))

@@ -118,5 +118,10 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (bool, Rational, float)) and value == value
 
 
+def is_plain_number(value: Any) -> bool:
+    """Whether it is a number other than True and False, which stay apart from 1 and 0."""
+    return is_number(value) and not isinstance(value, bool)
+
+
 def _plain(value: Fraction) -> Any:
     return int(value) if value.denominator == 1 else value

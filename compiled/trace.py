@@ -4,8 +4,9 @@ import operator
 from dataclasses import dataclass
 from typing import Any, final
 
-from gaugeblock.compiled.selectors import Conjunction, disjoint_conjunctions
+from gaugeblock.compiled.selectors import Conjunction, disjoint_conjunctions, on_tuples
 from gaugeblock.compiled.tables import value_key
+from gaugeblock.programs.domain import graph_vocabulary
 from gaugeblock.programs.expression import (
     And,
     Constant,
@@ -36,23 +37,36 @@ class Trace:
     """Attributes:
     program: what was traced.
     output: the merged output expression.
-    order: its s-ops, operands before users; the selector of each reduction is an `And` of `Select`s.
+    order: its s-ops and selectors, operands before users; the selector of each reduction is an `And` of `Select`s.
     """
 
     program: Program
     output: SOp
-    order: tuple[SOp, ...]
+    order: tuple[Node, ...]
+
+    @property
+    def tokens(self) -> tuple[Any, ...]:
+        """The distinct inputs a position may hold."""
+        program = self.program
+        return graph_vocabulary(program.vocab, program.max_len) if program.graph else program.vocab
 
 
 def trace(program: Program) -> Trace:
     """Merge equal subexpressions and unfold selectors."""
     merged = _merge(program.output)
     unfolded = _merge(_unfold(merged))
-    return Trace(program, unfolded, tuple(n for n in postorder(unfolded) if isinstance(n, SOp)))
+    return Trace(program, unfolded, tuple(postorder(unfolded)))
+
+
+def rebuilt(node: Node, new: dict[int, Any]) -> Any:
+    """The node over the replacements of its children, which keeps its name and its line."""
+    result = _rebuilt(node, new)
+    if result is not node:
+        result.name, result.origin = node.name, node.origin
+    return result
 
 
 def _rebuilt(node: Node, new: dict[int, Any]) -> Any:
-    """The node over the replacements of its children."""
     match node:
         case Elementwise(f=f, operands=operands):
             return Elementwise(f, tuple(new[id(x)] for x in operands))
@@ -100,7 +114,7 @@ def _merge(root: SOp) -> SOp:
     known: dict[tuple[Any, ...], Any] = {}
     new: dict[int, Any] = {}
     for node in postorder(root):
-        built = _rebuilt(node, new)
+        built = rebuilt(node, new)
         if isinstance(built, Elementwise) and all(isinstance(x, Constant) for x in built.operands):
             built = Constant(apply(built.f, tuple(x.value for x in built.operands)))  # type: ignore[attr-defined]
         merged = known.setdefault(_signature(built), built)
@@ -114,14 +128,25 @@ def _unfold(root: SOp) -> SOp:
     """Rewrite each reduction over several disjoint conjunctions into reductions over one each."""
     new: dict[int, Any] = {}
     for node in postorder(root):
-        built = _rebuilt(node, new)
+        built = rebuilt(node, new)
         if isinstance(built, (Get, Mean, Sum)):
-            terms = disjoint_conjunctions(built.selector)
+            terms = disjoint_conjunctions(built.selector, _most_heads(built))
+            terms = [(on_tuples(built.selector),)] if terms is None else terms
             built = _over_terms(built, terms) if len(terms) != 1 else _over(built, terms[0])
         if built is not node:
             built.name = node.name
         new[id(node)] = built
     return new[id(root)]
+
+
+def _most_heads(node: Get | Mean | Sum) -> int:
+    """Up to how many heads one reduction is spread over. Sums just add up; what a `.get` finds in each of several heads
+    is put together by a table of all combinations."""
+    if isinstance(node, Sum):
+        return 8
+    if isinstance(node, Get) and node.score is None:
+        return 6 if isinstance(node.value, Constant) else 3
+    return 2
 
 
 def _over(node: Get | Mean | Sum, term: Conjunction) -> SOp:

@@ -1,170 +1,297 @@
-"""Part of stage 6: the hidden units of one MLP operation."""
+"""Part of stage 6: the hidden units of one MLP operation, as arrays, never one by one."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import final
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from gaugeblock.compiled.layout import Layout
-from gaugeblock.compiled.lowered import PRESENT, Lowered, Table, Total, Variable
+from gaugeblock.compiled.lowered import PRESENT, Form, Lowered, Table, Total, Variable
 
 
 @final
 @dataclass(frozen=True)
-class Unit:
-    """One hidden unit: relu(sum of reads + bias), added to the stream along `writes`."""
+class Entries:
+    """A sparse matrix [unit, direction]; entries at one place add up."""
 
-    reads: dict[int, float]
-    bias: float
-    writes: dict[int, float]
-
-
-def _write(variable: Variable, where: Layout, code: int, factor: float) -> dict[int, float]:
-    directions = where.directions[variable.name]
-    if variable.encoding == "scalar":
-        return {directions[0]: factor * float(variable.values[code])}
-    return {directions[code]: factor}
+    unit: Int[np.ndarray, " entries"]
+    direction: Int[np.ndarray, " entries"]
+    weight: Float[np.ndarray, " entries"]
 
 
-def _added(*parts: dict[int, float]) -> dict[int, float]:
-    total: dict[int, float] = {}
-    for part in parts:
-        for direction, value in part.items():
-            total[direction] = total.get(direction, 0.0) + value
-    return {d: v for d, v in total.items() if v}
+@final
+@dataclass(frozen=True)
+class Units:
+    """relu(reads of the stream + bias), added to the stream along `writes`."""
+
+    bias: Float[np.ndarray, " unit"]
+    reads: Entries
+    writes: Entries
+
+    def __len__(self) -> int:
+        return len(self.bias)
 
 
-def table_units(op: Table, lowered: Lowered, where: Layout) -> Iterator[Unit]:
-    """Units for a table of one-hot variables and at most one staircase variable."""
-    reads = [lowered.variables[name] for name in op.reads]
-    staircase = next((i for i, v in enumerate(reads) if v.encoding != "onehot"), None)
-    out = lowered.variables[op.out]
-    table = op.table if staircase is None else np.moveaxis(op.table, staircase, -1)
-    gates = [v for i, v in enumerate(reads) if i != staircase]
-    if staircase is None:
-        table = table[..., None]
-    for gate, row in _gated_rows(table, gates, where):
-        need = len(gates)
-        if staircase is None:
-            if row[0] >= 0:
-                yield Unit(gate, 1.0 - need, _write(out, where, int(row[0]), 1.0))
-            continue
-        codes = row.tolist()
-        first = next((c for c in codes if c >= 0), None)
-        if first is None:
-            continue
-        codes = [first if c < 0 and i < codes.index(first) else c for i, c in enumerate(codes)]
-        for i in range(1, len(codes)):  # entries that never occur continue the step before them
-            if codes[i] < 0:
-                codes[i] = codes[i - 1]
-        yield Unit(gate, 1.0 - need, _write(out, where, codes[0], 1.0))
-        for i in range(1, len(codes)):
-            if codes[i] != codes[i - 1]:
-                change = _added(_write(out, where, codes[i], 1.0), _write(out, where, codes[i - 1], -1.0))
-                yield from _step(reads[staircase], lowered, where, i, change, gate, need)
+def joined(parts: Sequence[Units]) -> Units:
+    """All units of several groups, in order."""
+    starts = np.cumsum([0, *(len(part) for part in parts)])
+
+    def entries(which: str) -> Entries:
+        own = [getattr(part, which) for part in parts]
+        return Entries(
+            np.concatenate([np.zeros(0, int), *(e.unit + s for e, s in zip(own, starts, strict=False))]),
+            np.concatenate([np.zeros(0, int), *(e.direction for e in own)]),
+            np.concatenate([np.zeros(0), *(e.weight for e in own)]),
+        )
+
+    return Units(np.concatenate([np.zeros(0), *(part.bias for part in parts)]), entries("reads"), entries("writes"))
 
 
-def _gated_rows(
-    table: np.ndarray, gates: list[Variable], where: Layout
-) -> Iterator[tuple[dict[int, float], np.ndarray]]:
-    """(one-hot directions of a conjunction of gate values, the table's row there).
+def table_units(op: Table, lowered: Lowered, where: Layout) -> Units:
+    """Units for a table of one-hot variables and at most one form.
 
-    All but the last two gates are enumerated; the values of the last two are grouped by equal rows, since a sum of
-    one-hot directions is the indicator of a group.
+    A conjunction of gates is relu(2 (number of open gates - number of gates) + 1): 1 if all are open, else exactly 0
+    as long as the gates are right to a half. Over a form, each change of the table's row from one value to the next
+    is a step: a pair of units.
     """
-    sizes = [len(v.values) for v in gates]
-    order = np.argsort(sizes, kind="stable")  # enumerate the small ones, group the large ones
-    table = table.transpose([*order, table.ndim - 1])
-    gates = [gates[i] for i in order]
-    for prefix in product(*[range(len(v.values)) for v in gates[:-2]]):
-        fixed = {where.directions[v.name][c]: 1.0 for v, c in zip(gates, prefix, strict=False)}
-        block = table[prefix]
-        if len(gates) == 1:
-            for members, row in _equal_rows(block):
-                yield fixed | {where.directions[gates[0].name][c]: 1.0 for c in members}, row
-            continue
-        for outer, inner in _equal_rows(block):
-            group = fixed | {where.directions[gates[-2].name][c]: 1.0 for c in outer}
-            for members, row in _equal_rows(inner):
-                yield group | {where.directions[gates[-1].name][c]: 1.0 for c in members}, row
+    gates = [lowered.variables[name] for name in op.gates]
+    table = op.table if op.form is not None else op.table[..., None]
+    conjunctions, rows = _conjunctions(table, gates, where)
+    out = np.array(where.directions[op.out])
+    used = np.flatnonzero((rows >= 0).any(1))
+    conjunctions, rows = conjunctions.of(used), _filled(rows[used])
+    n = len(rows)
+    base = Units(
+        np.full(n, 1.0 - 2 * len(gates)),
+        Entries(conjunctions.unit, conjunctions.direction, 2 * conjunctions.weight),
+        Entries(np.arange(n), out[rows[:, 0]], np.ones(n)),
+    )
+    if op.form is None:
+        return base
+    row, at = np.nonzero(rows[:, 1:] != rows[:, :-1])
+    before, after = rows[row, at], rows[row, at + 1]
+    thresholds = _thresholds(op.form, lowered, where)
+    steps = len(row)
+    writes = Entries(
+        np.concatenate([np.arange(steps)] * 2),
+        np.concatenate([out[after], out[before]]),
+        np.concatenate([np.ones(steps), -np.ones(steps)]),
+    )
+    return joined([base, _steps(thresholds, at, conjunctions.of(row), len(gates), writes)])
 
 
-def _equal_rows(block: np.ndarray) -> list[tuple[list[int], np.ndarray]]:
-    groups: dict[bytes, tuple[list[int], np.ndarray]] = {}
-    for i, row in enumerate(block):
-        groups.setdefault(np.ascontiguousarray(row).tobytes(), ([], row))[0].append(i)
-    return list(groups.values())
-
-
-def total_units(op: Total, lowered: Lowered, where: Layout) -> Iterator[Unit]:
+def total_units(op: Total, lowered: Lowered, where: Layout) -> Units:
     """Units for a sum of functions of one variable each, written as one number, where `present`."""
-    gate = {where.directions[PRESENT][0]: 1.0}
-    target = where.directions[op.out][0]
-    base = 0.0
-    for name, amounts in zip(op.reads[1:], op.amounts, strict=True):
+    present, target = where.directions[PRESENT][0], where.directions[op.out][0]
+    parts, base = [], 0.0
+    for name, amounts in zip(op.reads, op.amounts, strict=True):
         variable = lowered.variables[name]
         if variable.encoding == "onehot":
-            for code, amount in enumerate(amounts):
-                if amount:
-                    both = gate | {where.directions[name][code]: 1.0}
-                    yield Unit(both, -1.0, {target: float(amount)})
-            continue
-        base += float(amounts[0])
-        for i in range(1, len(amounts)):
-            if amounts[i] != amounts[i - 1]:
-                yield from _step(variable, lowered, where, i, {target: float(amounts[i] - amounts[i - 1])}, gate, 1)
-    if base:
-        yield Unit(gate, 0.0, {target: base})
+            parts.append(_one_hot_amounts(where.directions[name], amounts, present, target))
+        elif variable.encoding == "scalar" and name not in lowered.sums and _is_linear(variable, amounts):
+            slope, constant = _line(variable, amounts)
+            base += constant
+            parts.append(_linear(where.directions[name][0], slope, variable, present, target))
+        else:
+            base += float(amounts[0])
+            form = Form((name,), (np.array([float(v) for v in variable.values]),), variable.values)
+            at = np.flatnonzero(np.diff(amounts))
+            steps = np.arange(len(at))
+            writes = Entries(steps, np.full(len(at), target), np.diff(amounts)[at])
+            gate = Entries(steps, np.full(len(at), present), np.ones(len(at)))
+            parts.append(_steps(_thresholds(form, lowered, where), at, _Gates.over(gate, len(at)), 1, writes))
+    one = np.zeros(1, int)
+    parts.append(
+        Units(np.zeros(1), Entries(one, one + present, np.ones(1)), Entries(one, one + target, np.full(1, base)))
+    )
+    return joined(parts)
+
+
+# --- conjunctions of one-hot gates -----------------------------------------------------------------------------------
 
 
 @final
 @dataclass(frozen=True)
-class _Threshold:
-    """A linear function u of the stream, positive at the i-th value of a staircase variable and above, negative
-    below; `margin` <= |u| <= `reach` at all its values."""
+class _Gates:
+    """For each unit the one-hot directions of the gates' values that open it; entries in order of units."""
 
-    reads: dict[int, float]
-    bias: float
-    margin: float
-    reach: float
+    unit: Int[np.ndarray, " entries"]
+    direction: Int[np.ndarray, " entries"]
+    weight: Float[np.ndarray, " entries"]
+    starts: Int[np.ndarray, " units_and_one"]
 
+    @staticmethod
+    def over(entries: Entries, n: int) -> "_Gates":
+        order = np.argsort(entries.unit, kind="stable")
+        starts = np.concatenate([[0], np.cumsum(np.bincount(entries.unit, minlength=n))])
+        return _Gates(entries.unit[order], entries.direction[order], entries.weight[order], starts)
 
-def _threshold(variable: Variable, directions: tuple[int, ...], i: int, max_len: int) -> _Threshold:
-    low, high = float(variable.values[i - 1]), float(variable.values[i])
-    middle, span = (low + high) / 2, max(abs(float(variable.values[0])), abs(float(variable.values[-1])))
-    if variable.encoding == "ratio":  # u = (sum - middle) / (1 + count), and a sum of `span` takes all keys
-        reads = {directions[0]: 1.0, directions[1]: -middle}
-        return _Threshold(reads, 0.0, (high - low) / 2 / (1 + max_len), span / max_len + abs(middle))
-    return _Threshold({directions[0]: 1.0}, -middle, (high - low) / 2, span + abs(middle))
-
-
-def relative_margin(variable: Variable, max_len: int) -> float:
-    directions = (0, 1)
-    thresholds = [_threshold(variable, directions, i, max_len) for i in range(1, len(variable.values))]
-    return min((t.margin / t.reach for t in thresholds), default=1.0)
+    def of(self, units: Int[np.ndarray, " some"]) -> "_Gates":
+        """The gates of these units, which may repeat."""
+        sizes = np.diff(self.starts)[units]
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        picked = np.arange(starts[-1]) - np.repeat(starts[:-1] - self.starts[units], sizes)
+        unit = np.repeat(np.arange(len(units)), sizes)
+        return _Gates(unit, self.direction[picked], self.weight[picked], starts)
 
 
-def _step(
-    variable: Variable,
-    lowered: Lowered,
-    where: Layout,
-    i: int,
-    writes: dict[int, float],
-    gate: dict[int, float],
-    need: int,
-) -> Iterator[Unit]:
-    """Two units that add `writes` where the variable's value is at least its i-th, and the gate is open.
+def _conjunctions(
+    table: Int[np.ndarray, "..."], gates: list[Variable], where: Layout
+) -> tuple[_Gates, Int[np.ndarray, "conjunction value"]]:
+    """Conjunctions of gate values that partition their product, and the table's row on each.
 
-    The pair relu(g u + 1/2) - relu(g u - 1/2) is exactly 0 or 1 once g >= 1 / (2 margin); g is twice that or more,
-    so that rounding does not matter, and a power of two.
+    Values of the last two gates are grouped by equal rows, since a sum of one-hot directions is the indicator of a
+    group; the other gates, which are the smaller ones, are enumerated.
     """
-    t = _threshold(variable, where.directions[variable.name], i, lowered.max_len)
-    g = 2.0 ** math.ceil(math.log2(1 / t.margin))
-    closed = 2.0 ** math.ceil(math.log2(g * t.reach + 1))
-    gated = {d: w * closed for d, w in gate.items()}
+    sizes = [len(v.values) for v in gates]
+    order = np.argsort(sizes, kind="stable")
+    sizes = [sizes[i] for i in order]
+    directions = [np.array(where.directions[gates[i].name]) for i in order]
+    rows, row_of = np.unique(
+        table.transpose([*order, len(gates)]).reshape(-1, table.shape[-1]), axis=0, return_inverse=True
+    )
+    inner_size = sizes[-1]
+    outer_size = sizes[-2] if len(sizes) > 1 else 1
+    row_of = row_of.reshape(-1, outer_size, inner_size)
+    n_prefixes = len(row_of)
+
+    # values of the outer gate with equal rows for all values of the inner one, within a prefix
+    prefix = np.repeat(np.arange(n_prefixes), outer_size)
+    keyed = np.column_stack([prefix, row_of.reshape(-1, inner_size)])
+    groups, group_of = np.unique(keyed, axis=0, return_inverse=True)
+    # within each of these groups, values of the inner gate with equal rows
+    flat = np.column_stack([np.repeat(np.arange(len(groups)), inner_size), groups[:, 1:].reshape(-1)])
+    units, unit_of = np.unique(flat, axis=0, return_inverse=True)
+    unit_group, unit_row = units[:, 0], units[:, 1]
+
+    parts = [(unit_of.ravel(), np.tile(directions[-1], len(groups)))]
+    if len(sizes) > 1:
+        by_group = np.argsort(group_of.ravel(), kind="stable")
+        members = np.bincount(group_of.ravel(), minlength=len(groups))
+        first = np.concatenate([[0], np.cumsum(members)])
+        count = members[unit_group]
+        offsets = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        value = by_group[np.repeat(first[unit_group], count) + offsets] % outer_size
+        parts.append((np.repeat(np.arange(len(units)), count), directions[-2][value]))
+    if len(sizes) > 2:
+        for axis, codes in enumerate(np.unravel_index(groups[unit_group, 0], sizes[:-2])):
+            parts.append((np.arange(len(units)), directions[axis][codes]))
+    unit, direction = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    return _Gates.over(Entries(unit, direction, np.ones(len(unit))), len(units)), rows[unit_row]
+
+
+def _filled(rows: Int[np.ndarray, "row value"]) -> Int[np.ndarray, "row value"]:
+    """Rows in which entries that nothing leads to (-1) continue the entry before them, or the first one there is."""
+    known = rows >= 0
+    last = np.maximum.accumulate(np.where(known, np.arange(rows.shape[1]), -1), axis=1)
+    first = known.argmax(1)[:, None]
+    return np.take_along_axis(rows, np.where(last < 0, first, last), axis=1)
+
+
+def _one_hot_amounts(
+    directions: tuple[int, ...], amounts: Float[np.ndarray, " codes"], present: int, target: int
+) -> Units:
+    codes = np.flatnonzero(amounts)
+    own, n = np.array(directions)[codes], len(codes)
+    reads = Entries(np.concatenate([np.arange(n)] * 2), np.concatenate([np.full(n, present), own]), np.full(2 * n, 2.0))
+    return Units(np.full(n, -3.0), reads, Entries(np.arange(n), np.full(n, target), amounts[codes]))
+
+
+# --- thresholds ------------------------------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True)
+class Thresholds:
+    """For each i a linear function u_i of the stream, positive at the form's values after the i-th and negative at
+    the others; margin_i <= |u_i| <= reach_i.
+
+    Attributes:
+        directions: read with `weights[i]`.
+    """
+
+    directions: Int[np.ndarray, " directions"]
+    weights: Float[np.ndarray, "threshold directions"]
+    bias: Float[np.ndarray, " threshold"]
+    margin: Float[np.ndarray, " threshold"]
+    reach: Float[np.ndarray, " threshold"]
+
+    @property
+    def slope(self) -> Float[np.ndarray, " threshold"]:
+        """g such that relu(g u + 1/2) - relu(g u - 1/2) is 0 or 1 with room for rounding: a power of two."""
+        return np.exp2(np.ceil(np.log2(1 / self.margin)))
+
+
+def _thresholds(form: Form, lowered: Lowered, where: Layout) -> Thresholds:
+    values = np.array([float(v) for v in form.values])
+    middle, gap = (values[1:] + values[:-1]) / 2, np.diff(values)
+    largest = np.abs(values).max(initial=0.0)
+    first = lowered.variables[form.reads[0]]
+    if first.encoding == "ratio":  # u = (sum - middle) / (1 + count), and the largest sum takes all keys
+        directions = np.array(where.directions[first.name])
+        weights = np.column_stack([np.ones(len(middle)), -middle])
+        reach = largest / lowered.max_len + np.abs(middle)
+        return Thresholds(directions, weights, np.zeros(len(middle)), gap / 2 / (1 + lowered.max_len), reach)
+    reads: list[tuple[int, float]] = []
+    constant = 0.0
+    for name, amounts in zip(form.reads, form.amounts, strict=True):
+        variable = lowered.variables[name]
+        if variable.encoding == "onehot":
+            reads += [(d, float(a)) for d, a in zip(where.directions[name], amounts, strict=True) if a]
+        else:
+            slope, offset = _line(variable, amounts)
+            constant += offset
+            reads.append((where.directions[name][0], slope))
+    directions = np.array([d for d, _ in reads], dtype=int)
+    weights = np.tile(np.array([w for _, w in reads]), (len(middle), 1))
+    return Thresholds(directions, weights, constant - middle, gap / 2, largest + np.abs(middle))
+
+
+def thresholds_of(op: Table | Total, lowered: Lowered, where: Layout) -> list[Thresholds]:
+    """The thresholds that an operation lays over numbers of the stream."""
+    if isinstance(op, Table):
+        return [] if op.form is None else [_thresholds(op.form, lowered, where)]
+    stairs = [v for v in map(lowered.variables.__getitem__, op.reads) if v.encoding != "onehot"]
+    forms = [Form((v.name,), (np.array([float(x) for x in v.values]),), v.values) for v in stairs]
+    return [_thresholds(form, lowered, where) for form in forms]
+
+
+def _steps(thresholds: Thresholds, at: Int[np.ndarray, " step"], gates: _Gates, need: int, writes: Entries) -> Units:
+    """Two units for each step: they add the step's `writes` above the at-th threshold where its gates are open."""
+    g, n = thresholds.slope[at], len(at)
+    closed = np.exp2(np.ceil(np.log2(g * thresholds.reach[at] + 1)))
+    width = len(thresholds.directions)
+    parts = []
     for offset, sign in ((0.5, 1.0), (-0.5, -1.0)):
-        reads = _added({d: w * g for d, w in t.reads.items()}, gated)
-        yield Unit(reads, g * t.bias + offset - closed * need, {d: sign * w for d, w in writes.items()})
+        reads = Entries(
+            np.concatenate([np.repeat(np.arange(n), width), gates.unit]),
+            np.concatenate([np.tile(thresholds.directions, n), gates.direction]),
+            np.concatenate([(thresholds.weights[at] * g[:, None]).ravel(), gates.weight * closed[gates.unit]]),
+        )
+        bias = g * thresholds.bias[at] + offset - closed * need
+        parts.append(Units(bias, reads, Entries(writes.unit, writes.direction, sign * writes.weight)))
+    return joined(parts)
+
+
+def _is_linear(variable: Variable, amounts: Float[np.ndarray, " codes"]) -> bool:
+    slope, constant = _line(variable, amounts)
+    values = np.array([float(v) for v in variable.values])
+    return bool(np.allclose(slope * values + constant, amounts, rtol=1e-12, atol=1e-12))
+
+
+def _line(variable: Variable, amounts: Float[np.ndarray, " codes"]) -> tuple[float, float]:
+    """Slope and constant of amounts that are linear in the variable's values."""
+    first, last = float(variable.values[0]), float(variable.values[-1])
+    slope = float(amounts[-1] - amounts[0]) / (last - first) if last > first else 0.0
+    return slope, float(amounts[0]) - slope * first
+
+
+def _linear(direction: int, slope: float, variable: Variable, present: int, target: int) -> Units:
+    """slope * x where `present`, else 0, for a scalar x: its positive part less its negative part."""
+    largest = max(abs(float(v)) for v in variable.values)
+    closed = 2.0 ** math.ceil(math.log2(largest + 1))
+    reads = Entries(np.array([0, 0, 1, 1]), np.array([direction, present] * 2), np.array([1.0, closed, -1.0, closed]))
+    return Units(np.full(2, -closed), reads, Entries(np.arange(2), np.full(2, target), np.array([slope, -slope])))

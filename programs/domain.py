@@ -124,6 +124,12 @@ def all_graphs(vocab: tuple[Any, ...], max_len: int) -> Iterator[Tokens]:
                 yield list(_graph(values, itertools.compress(pairs, chosen)))
 
 
+def graph_vocabulary(vocab: tuple[Any, ...], max_len: int) -> tuple[GraphNode, ...]:
+    """Every token of graphs of up to max_len nodes."""
+    subsets = [frozenset(s) for n in range(max_len + 1) for s in itertools.combinations(range(max_len), n)]
+    return tuple(GraphNode(value, targets) for value in vocab for targets in subsets)
+
+
 def count_graphs(vocab: tuple[Any, ...], max_len: int) -> int:
     """How many graphs of 1 to max_len nodes there are."""
     return sum(len(vocab) ** n * 2 ** (n * n) for n in range(1, max_len + 1))

@@ -14,16 +14,17 @@ from typing import Any, final
 from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.operations import MISSING, IsIn, Round, Value, _Missing, divide, is_defined, key_holds, plain
 
-_OURS = ("gaugeblock.programs.", "gaugeblock.compiled.")
-_USERS = ("gaugeblock.programs.library.",)
+_PASSED_OVER = ("gaugeblock.programs.", "jaxtyping", "beartype")
 
 
 def _origin() -> tuple[str, int] | None:
-    """File and line, outside of this package, at which an expression is being built."""
+    """File and line of the user's code in which an expression is being built; None where the compiler builds it."""
     frame = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
-        if not module.startswith(_OURS) or module.startswith(_USERS):
+        if module.startswith("gaugeblock.compiled."):
+            return None
+        if not module.startswith(_PASSED_OVER) or module.startswith("gaugeblock.programs.library."):
             return frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back  # type: ignore[assignment]
     return None

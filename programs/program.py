@@ -236,11 +236,14 @@ def _call_and_name_locals(build: Build, arguments: Mapping[str, Any], tokens: To
     """Call `build`, and give each s-op or selector bound to a local variable that variable's name."""
     code = getattr(inspect.unwrap(build), "__code__", None)
     previous = sys.getprofile()
+    if previous is not None and not callable(previous):  # the C profiler is on, which cannot be handed back
+        return build(tokens, positions, **arguments)
+    own = {*code.co_varnames, *code.co_cellvars} if code else set()
 
     def on_return(frame: Any, event: str, arg: Any) -> None:
         if event == "return" and frame.f_code is code:
             for name, bound in frame.f_locals.items():
-                if isinstance(bound, (SOp, Selector)) and bound.name is None:
+                if name in own and isinstance(bound, (SOp, Selector)) and bound.name is None:
                     bound.name = name
 
     sys.setprofile(on_return)

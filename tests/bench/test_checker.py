@@ -81,7 +81,7 @@ def labels_of(model: CompiledModel, found: Experiment, donor: Any) -> Labels:
     positives = [e for e in edges if e in found.exercised and e in model.edge_reads]
     return {
         "ablation": found.ablation,
-        "numeric": model.lowered.numeric,
+        "numeric": model.lowered.output.numeric,
         "positives": positives,
         "negatives": [e for e in edges if e not in live],
         "ignored": [e for e in edges if e in live and e not in positives],

@@ -74,7 +74,7 @@ def test_lengths_mix_in_a_batch_and_order_of_the_vocabulary_does_not_matter() ->
 
 
 def test_layers_and_heads() -> None:
-    expected = {"frac_prevs": (1, 1), "hist": (1, 1), "reverse": (2, 1), "sort": (3, 2)}
+    expected = {"frac_prevs": (1, 1), "hist": (1, 1), "reverse": (2, 1), "sort": (2, 2)}
     expected |= {"dyck1": (3, 1), "dyck2": (3, 1), "add": (3, 2), "shuffle_dyck2": (2, 2)}
     for name, size in expected.items():
         cfg = compile(get(name)).hooked.cfg
@@ -133,9 +133,7 @@ def test_a_program_over_the_limit_is_refused_with_the_variable_to_blame() -> Non
         partner = (key(indices) == query(49 - indices)).get(tokens, default=0)
         return map_n(lambda a, b, c: (a * b + c) % 5, tokens, partner, indices)
 
-    with pytest.raises(
-        CompileError, match=r"table of .* entries.*variable to blame is '(partner|tokens)' with 100 values"
-    ):
+    with pytest.raises(CompileError, match=r"table of .* entries.*to blame is the s-op 'tokens'.* with 100 values"):
         compile(too_large)
 
 
@@ -156,7 +154,7 @@ def test_what_float32_cannot_hold_is_refused_or_compiled_in_float64() -> None:
         """Whether a sum of large numbers is even."""
         return everything.sum(tokens) % 2
 
-    with pytest.raises(CompileError, match=r"float32 cannot hold 'sum'"):
+    with pytest.raises(CompileError, match=r"float32 cannot hold 'map'.*1\.0e-06 apart"):
         compile(fine, dtype=torch.float32)
     model = compile(fine.with_size(max_len=2))
     assert model.dtype == torch.float64

@@ -60,5 +60,5 @@ def compiled_task(name: str, dtype: torch.dtype = torch.float64, ablation: str =
     clean, corrupted = tokens[:n], tokens[n:]
     return Task.build(
         model.hooked, model.graph, clean, corrupted, model.real(clean) & model.real(corrupted), ablation,
-        numeric=model.lowered.numeric, pad_token=model.pad, seed=3,
+        numeric=model.lowered.output.numeric, pad_token=model.pad, seed=3,
     )  # fmt: skip
