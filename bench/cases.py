@@ -125,6 +125,8 @@ def case(case_id: str) -> Case:
     program = get(recipe.program)
     if recipe.size is not None:
         program = resized(program, *recipe.size)
+    if len(program.outputs) > 1:
+        raise CaseError(f"{recipe.program!r} has {len(program.outputs)} outputs; a case needs a program with one")
     return Case(recipe, program, apply_variants(compile(program), recipe.variants, recipe.seed))
 
 

@@ -95,7 +95,7 @@ def show(
         list[str] | None, typer.Option("--input", "-i", help='Run it on this: "3 1 2" or "(())"; repeatable.')
     ] = None,
 ) -> None:
-    """What a program computes, its source, its compiled size, and examples."""
+    """What a program computes: source, examples, values, selectors, layers and heads."""
     import numpy as np
 
     from gaugeblock.programs.registry import get
@@ -112,7 +112,7 @@ def show(
     print(f"domain       {program.domain.description}\n")
     for xs, output in zip(examples, outputs):
         print(f"{_shown(xs)}  ->  {_shown(output)}")
-    print(f"\ncompiled     {_size(_compile(program, 'cpu', None))}")
+    print("\n" + str(program.explain()).partition("\n\n")[2])
 
 
 @app.command("compile")

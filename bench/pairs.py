@@ -16,6 +16,7 @@ from torch import Tensor
 from gaugeblock.compiled.lowered import BOS, PRESENT
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.semantics import run
+from gaugeblock.programs.operations import GraphNode
 
 N_PAIRS = 128
 N_SOURCES = 96
@@ -81,12 +82,13 @@ def _candidates(model: CompiledModel, rng: np.random.Generator) -> _Candidates:
     program = model.program
     sources = program.sample(rng, N_SOURCES)
     others = program.sample(rng, N_SOURCES)
+    edits = GRAPH_EDITS if program.graph else EDITS
     found: dict[tuple[Any, ...], tuple[Tokens, Tokens, str]] = {}
     for source, other in zip(sources, others, strict=True):
         found.setdefault((*source, None, *other), (source, other, "another input"))
         for _ in range(EDITS_PER_SOURCE):
-            name = list(EDITS)[rng.integers(len(EDITS))]
-            edited = EDITS[name](source, program.vocab, rng)
+            name = list(edits)[rng.integers(len(edits))]
+            edited = edits[name](source, program.vocab, rng)
             if edited and edited != source and len(edited) <= program.max_len and program.domain.contains(edited):
                 found.setdefault((*source, None, *edited), (source, edited, name))
     triples = list(found.values())
@@ -178,4 +180,34 @@ EDITS: dict[str, Edit] = {
     "rotated": _rotate,
     "one token inserted": _insert,
     "one token deleted": _delete,
+}
+
+
+def _value_replaced(xs: Tokens, vocab: tuple[Any, ...], rng: np.random.Generator) -> Tokens:
+    i = int(rng.integers(len(xs)))
+    return [*xs[:i], GraphNode(vocab[rng.integers(len(vocab))], xs[i].targets), *xs[i + 1 :]]
+
+
+def _values_swapped(xs: Tokens, vocab: tuple[Any, ...], rng: np.random.Generator) -> Tokens:
+    i, j = rng.integers(len(xs), size=2)
+    swapped = list(xs)
+    swapped[i] = GraphNode(xs[j].value, xs[i].targets)
+    swapped[j] = GraphNode(xs[i].value, xs[j].targets)
+    return swapped
+
+
+def _edge_flipped(xs: Tokens, vocab: tuple[Any, ...], rng: np.random.Generator) -> Tokens:
+    i, target = (int(n) for n in rng.integers(len(xs), size=2))
+    return [*xs[:i], GraphNode(xs[i].value, xs[i].targets ^ {target}), *xs[i + 1 :]]
+
+
+def _node_added(xs: Tokens, vocab: tuple[Any, ...], rng: np.random.Generator) -> Tokens:
+    return [*xs, GraphNode(vocab[rng.integers(len(vocab))], frozenset([int(rng.integers(len(xs)))]))]
+
+
+GRAPH_EDITS: dict[str, Edit] = {
+    "one value replaced": _value_replaced,
+    "two values swapped": _values_swapped,
+    "one edge added or removed": _edge_flipped,
+    "one node added": _node_added,
 }

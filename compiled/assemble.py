@@ -24,6 +24,40 @@ Weights = dict[str, np.ndarray]
 
 @final
 @dataclass(frozen=True)
+class Sizes:
+    """Of the transformer, known before any weight is made."""
+
+    n_layers: int
+    n_heads: int
+    d_model: int
+    d_head: int
+    d_mlp: int
+    n_tokens: int
+    n_positions: int
+    n_logits: int
+
+    @property
+    def parameters(self) -> int:
+        """All weights and biases."""
+        head = 4 * self.d_model * self.d_head + 3 * self.d_head
+        mlp = 2 * self.d_model * self.d_mlp + self.d_mlp + self.d_model
+        layer = self.n_heads * head + self.d_model + mlp
+        embedding = (self.n_tokens + self.n_positions) * self.d_model
+        return embedding + self.n_layers * layer + (self.d_model + 1) * self.n_logits
+
+
+@final
+@dataclass(frozen=True)
+class Parts:
+    """The weights of each operation, and the sizes of the transformer they go into."""
+
+    heads: dict[str, HeadWeights]
+    units: dict[str, Units]
+    sizes: Sizes
+
+
+@final
+@dataclass(frozen=True)
 class Assembled:
     """Attributes:
     weights: HookedTransformer's parameters, float64.
@@ -34,23 +68,47 @@ class Assembled:
     neurons: dict[str, tuple[int, ...]]
 
 
-def assemble(lowered: Lowered, placed: Schedule, where: Layout, max_parameters: int = MAX_PARAMETERS) -> Assembled:
-    """The weights of the transformer. Token ids: the vocabulary in order, then BOS, then PAD.
-
-    Raises CompileError, before any weights are made, where there would be more than `max_parameters`.
-    """
-    d_model = len(where.labels)
+def make_parts(lowered: Lowered, placed: Schedule, where: Layout) -> Parts:
+    """Heads and hidden units, each on its own."""
     heads = {op.name: head_weights(op, lowered, where) for op in lowered.operations if isinstance(op, Attention)}
     units = {
         op.name: table_units(op, lowered, where) if isinstance(op, Table) else total_units(op, lowered, where)
         for op in lowered.operations
         if not isinstance(op, Attention)
     }
-    d_head = max([1] + [max(h.q.shape[1], h.v.shape[1]) for h in heads.values()])
     widths = [sum(len(u) for n, u in units.items() if placed.sites[n] == f"m{i}") for i in range(placed.n_layers)]
-    d_mlp = max([1, *widths])
-    _check_size(lowered, units, placed, (d_model, d_head, d_mlp), max_parameters)
+    sizes = Sizes(
+        n_layers=placed.n_layers,
+        n_heads=placed.n_heads,
+        d_model=len(where.labels),
+        d_head=max([1, *(max(h.q.shape[1], h.v.shape[1]) for h in heads.values())]),
+        d_mlp=max([1, *widths]),
+        n_tokens=len(lowered.vocab) + 2,
+        n_positions=lowered.max_len + 1,
+        n_logits=sum(len(output.columns) for output in lowered.outputs),
+    )
+    return Parts(heads, units, sizes)
 
+
+def check_size(parts: Parts, lowered: Lowered, limit: int) -> None:
+    """Raises CompileError, naming what takes the most room, where there would be more than `limit` parameters."""
+    sizes, units = parts.sizes, parts.units
+    if sizes.parameters <= limit:
+        return
+    widest = max(lowered.variables.values(), key=lambda v: len(v.values))
+    busiest = max(units, key=lambda n: len(units[n]), default="")
+    neurons = f", or {busiest!r} with {len(units[busiest])} hidden units" if busiest else ""
+    raise CompileError(
+        f"the model would have {sizes.parameters:,} parameters (at most {limit:,}; max_parameters=... changes that): "
+        f"d_model {sizes.d_model}, d_head {sizes.d_head}, d_mlp {sizes.d_mlp}; the variable to blame is "
+        f"{widest.name!r} with {len(widest.values)} values{neurons}"
+    )
+
+
+def assemble(lowered: Lowered, placed: Schedule, where: Layout, parts: Parts) -> Assembled:
+    """The weights of the transformer. Token ids: the vocabulary in order, then BOS, then PAD."""
+    heads, units = parts.heads, parts.units
+    d_model, d_head, d_mlp = parts.sizes.d_model, parts.sizes.d_head, parts.sizes.d_mlp
     weights: Weights = {}
     _embed(weights, lowered, where, d_model)
     neurons: dict[str, tuple[int, ...]] = {}
@@ -122,21 +180,3 @@ def _put_units(weights: Weights, at: str, units: Units) -> None:
     np.add.at(weights[at + "mlp.W_in"], (units.reads.direction, units.reads.unit), units.reads.weight)
     np.add.at(weights[at + "mlp.W_out"], (units.writes.unit, units.writes.direction), units.writes.weight)
     weights[at + "mlp.b_in"][: len(units)] = units.bias
-
-
-def _check_size(
-    lowered: Lowered, units: dict[str, Units], placed: Schedule, sizes: tuple[int, int, int], limit: int
-) -> None:
-    d_model, d_head, d_mlp = sizes
-    embedding = (len(lowered.vocab) + 2 + lowered.max_len + 1) * d_model
-    per_layer = 4 * placed.n_heads * d_model * d_head + 2 * d_model * d_mlp
-    if (total := embedding + placed.n_layers * per_layer) <= limit:
-        return
-    widest = max(lowered.variables.values(), key=lambda v: len(v.values))
-    busiest = max(units, key=lambda n: len(units[n]), default="")
-    raise CompileError(
-        f"the model would have {total:,} parameters (at most {limit:,}; max_parameters=... changes that): d_model "
-        f"{d_model}, d_head {d_head}, d_mlp {d_mlp}; the variable to blame is {widest.name!r} with "
-        f"{len(widest.values)} values"
-        + (f", or {busiest!r} with {len(units[busiest])} hidden units" if busiest else "")
-    )

@@ -1,24 +1,46 @@
 """From program to compiled model, stage by stage."""
 
 import itertools
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 import torch
 
-from gaugeblock.compiled.assemble import LOGIT, MAX_PARAMETERS, assemble
-from gaugeblock.compiled.infer import infer
-from gaugeblock.compiled.layout import layout
+from gaugeblock.compiled.assemble import LOGIT, MAX_PARAMETERS, Parts, assemble, check_size, make_parts
+from gaugeblock.compiled.checks import refuse_empty_comparisons
+from gaugeblock.compiled.infer import Inference, infer
+from gaugeblock.compiled.layout import Layout, layout
 from gaugeblock.compiled.lower import lower
 from gaugeblock.compiled.lowered import Lowered
 from gaugeblock.compiled.model import CompiledModel, Provenance
 from gaugeblock.compiled.precision import Precision, precision
-from gaugeblock.compiled.schedule import schedule
+from gaugeblock.compiled.schedule import Schedule, schedule
 from gaugeblock.compiled.trace import trace
 from gaugeblock.programs.errors import CompileError
 from gaugeblock.programs.program import Program
+from gaugeblock.programs.proofs.uniqueness import check_gets
 
 SAMPLES = 32
 """Inputs on which the interpreter runs a program before it is compiled, so that what has no value is refused."""
+
+ENUMERATED = 2_000
+"""Inputs on which a `.get` that no rule proves is tried before a program is compiled."""
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """All that is decided before weights are made."""
+
+    program: Program
+    known: Inference
+    lowered: Lowered
+    placed: Schedule
+    where: Layout
+    precision: Precision
+    dtype: torch.dtype
+    parts: Parts
 
 
 def compile(
@@ -40,8 +62,28 @@ def compile(
     ProgramError where the program has no value on some input; InputError where its domain has no input.
     """
     _check_options(device, dtype)
+    planned = plan(program, dtype, keep_variables=keep_variables)
+    check_size(planned.parts, planned.lowered, max_parameters)
+    built = assemble(planned.lowered, planned.placed, planned.where, planned.parts)
+    return CompiledModel(
+        program=program,
+        lowered=planned.lowered,
+        weights=built.weights,
+        provenance=Provenance(planned.where.labels, planned.placed.sites, built.neurons),
+        margins=planned.precision.margins,
+        error_bound=_logit_error(planned),
+        device=device,
+        dtype=planned.dtype,
+    )
+
+
+def plan(program: Program, dtype: torch.dtype | None = None, *, keep_variables: bool = False) -> Plan:
+    """The stages up to layers, directions and hidden units, with the checks on the way; raises what `compile` does,
+    except for size."""
     program.batch(program.sample(np.random.default_rng(0), SAMPLES))
+    check_gets(program, ENUMERATED)
     known = infer(trace(program))
+    refuse_empty_comparisons(known)
     precisions = (torch.float32, torch.float64) if dtype is None else (dtype,)
     for chosen, sharp in itertools.product(precisions, (False, True)):
         lowered = lower(known, keep_variables, sharp)
@@ -49,28 +91,17 @@ def compile(
         where = layout(lowered)
         found = precision(lowered, where, _name(chosen))
         if found.culprit is None:
-            break
-    else:
-        margin = found.margins.get(found.culprit)
-        apart = f": neighbouring values are {margin:.1e} apart relative to their size" if margin else ""
-        offer = "; compile with dtype=torch.float64" if chosen is torch.float32 else ""
-        raise CompileError(f"{_name(chosen)} cannot hold {found.culprit!r}, {found.reason}{apart}{offer}")
-    built = assemble(lowered, placed, where, max_parameters)
-    return CompiledModel(
-        program=program,
-        lowered=lowered,
-        weights=built.weights,
-        provenance=Provenance(where.labels, placed.sites, built.neurons),
-        margins=found.margins,
-        error_bound=_logit_error(lowered, found),
-        device=device,
-        dtype=chosen,
-    )
+            return Plan(program, known, lowered, placed, where, found, chosen, make_parts(lowered, placed, where))
+    margin = found.margins.get(str(found.culprit))
+    apart = f": neighbouring values are {margin:.1e} apart relative to their size" if margin else ""
+    offer = "; compile with dtype=torch.float64" if dtype is torch.float32 else ""
+    raise CompileError(f"{_name(chosen)} cannot hold {found.culprit!r}, {found.reason}{apart}{offer}")
 
 
-def _logit_error(lowered: Lowered, found: Precision) -> float:
+def _logit_error(planned: Plan) -> float:
     """Bound on the error of the logits: of LOGIT for a choice, absolute for a number."""
-    return max(found.errors[o.variable] * (1.0 if o.numeric else LOGIT) for o in lowered.outputs)
+    errors = planned.precision.errors
+    return max(errors[o.variable] * (1.0 if o.numeric else LOGIT) for o in planned.lowered.outputs)
 
 
 def _name(dtype: torch.dtype) -> str:

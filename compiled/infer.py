@@ -11,6 +11,7 @@ which one read is replaced still computes the program with that read replaced.
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, final
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from gaugeblock.compiled.lowered import Encoding
 from gaugeblock.compiled.radix import radix_weights
 from gaugeblock.compiled.tables import Column, elementwise, is_number, is_plain_number, means, ordered, sums
-from gaugeblock.compiled.trace import Trace, rebuilt
+from gaugeblock.compiled.trace import Trace
 from gaugeblock.compiled.undefined import guarded
 from gaugeblock.programs.errors import CompileError
 from gaugeblock.programs.expression import (
@@ -34,6 +35,7 @@ from gaugeblock.programs.expression import (
     located,
     postorder,
 )
+from gaugeblock.programs.merging import rebuilt
 from gaugeblock.programs.operations import MISSING, divide, together
 
 MAX_TABLE = 300_000
@@ -189,7 +191,15 @@ def _fact(known: Inference, node: SOp) -> Fact:
 def _variable(node: SOp, time: int, encoding: Encoding, values: tuple[Any, ...]) -> Fact:
     if len(values) > MAX_VALUES:
         raise CompileError(f"{located(node)} may take {len(values)} values; at most {MAX_VALUES} are supported")
+    if encoding != "onehot":
+        _refuse_equal_doubles(node, values)
     return Fact(time, (node,), encoding, values)
+
+
+def _refuse_equal_doubles(node: SOp, values: tuple[Any, ...]) -> None:
+    for a, b in pairwise(values):
+        if float(a) >= float(b):
+            raise CompileError(f"float64 cannot hold {located(node)}: it cannot tell {a!r} from {b!r}")
 
 
 def _attention_reads(known: Inference, node: Get | Mean | Sum) -> list[int]:
@@ -230,6 +240,7 @@ def _as_sum(known: Inference, node: Elementwise, time: int) -> Fact | None:
     if values is None:
         return None
     if all(is_linear(known, term) for term in terms):
+        _refuse_equal_doubles(node, values)
         newest = max(known[v].time for t in terms for v in known[t].reads)
         return Fact(newest, (node,), "scalar", values, None, terms, is_form=True)
     if _size(known, _reads(known, node, time)) <= MAX_TABLE:
@@ -242,7 +253,7 @@ def is_linear(known: Inference, term: SOp) -> bool:
     fact = known[term]
     if not fact.reads or known[fact.reads[0]].encoding == "onehot" or fact.table is None:
         return True
-    if (fact.table.codes < 0).any():
+    if (fact.table.codes < 0).any() or not all(map(is_number, fact.table.values)):
         return False
     y = [fact.table.values[c] for c in fact.table.codes]
     x = known[fact.reads[0]].values

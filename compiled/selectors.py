@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+import numpy as np
+from jaxtyping import Bool, Int
+
 from gaugeblock.programs.expression import (
     And,
     Constant,
@@ -27,6 +30,7 @@ from gaugeblock.programs.operations import apply, selects, together
 
 Conjunction = tuple[Select, ...]
 Predicate = Callable[[Any, Any], bool]
+"""A user's function of (key, query), or one of the combinations below."""
 
 MAX_NESTING = 1000
 """Conjunctions that may arise on the way to fewer."""
@@ -62,11 +66,81 @@ def on_tuples(selector: Selector) -> Select:
     )
 
 
-def holds(predicate: Predicate, key: Any, query: Any) -> bool:
-    """Whether a `Select` with this predicate selects. What is undefined is selected by complements only."""
-    if isinstance(predicate, (_Not, _All, _OnBases, _OnTuples)):
-        return predicate(key, query)
-    return selects(predicate, key, query)
+class _Combination:
+    """A predicate made of others; `grid` says what it selects."""
+
+    def __call__(self, key: Any, query: Any) -> bool:
+        return bool(grid(self, [key], [query])[0, 0])
+
+
+def grid(predicate: Predicate, keys: Sequence[Any], queries: Sequence[Any]) -> Bool[np.ndarray, "key query"]:
+    """Whether each key value is selected by each query value.
+
+    What is undefined is selected by complements only. Values that never meet may be of unlike types.
+    """
+    match predicate:
+        case _Not(inner):
+            return ~grid(inner, keys, queries)
+        case _All(parts):
+            return np.logical_and.reduce([grid(part, keys, queries) for part in parts])
+        case _OnBases(inner, key_of, query_of):
+            of_keys, of_queries = _results(key_of, keys), _results(query_of, queries)
+            known = grid(inner, of_keys.values, of_queries.values)
+            table = known[of_keys.codes][:, of_queries.codes]
+            return table & (of_keys.codes >= 0)[:, None] & (of_queries.codes >= 0)
+        case _OnTuples(tree, places):
+            return _tree_grid(tree, places, keys, queries)
+
+    def selected(key: Any, query: Any) -> bool:
+        try:
+            return selects(predicate, key, query)
+        except Exception:  # no input leads here: sound supersets of values hold combinations that never occur
+            return False
+
+    table = np.array([selected(k, q) for k in keys for q in queries], dtype=bool)
+    return table.reshape(len(keys), len(queries))
+
+
+def _tree_grid(
+    tree: Selector, places: dict[int, tuple[int, int]], keys: Sequence[Any], queries: Sequence[Any]
+) -> Bool[np.ndarray, "key query"]:
+    found: dict[int, np.ndarray] = {}
+    for node in postorder(tree):
+        match node:
+            case Select(predicate=predicate):
+                place = places[id(node)]
+                of_keys = _results(lambda xs, at=place[0]: xs[at], keys)
+                of_queries = _results(lambda xs, at=place[1]: xs[at], queries)
+                known = grid(predicate, of_keys.values, of_queries.values)
+                found[id(node)] = known[of_keys.codes][:, of_queries.codes]
+            case And(operands):
+                found[id(node)] = np.logical_and.reduce([found[id(x)] for x in operands])
+            case Or(operands):
+                found[id(node)] = np.logical_or.reduce([found[id(x)] for x in operands])
+            case Not(operand):
+                found[id(node)] = ~found[id(operand)]
+    return found[id(tree)]
+
+
+@final
+@dataclass(frozen=True)
+class _Results:
+    """values[codes], -1 where the function raised."""
+
+    codes: Int[np.ndarray, " values"]
+    values: list[Any]
+
+
+def _results(f: Callable[[Any], Any], values: Sequence[Any]) -> _Results:
+    codes, index = [], {}
+    for value in values:
+        try:
+            result = f(value)
+        except Exception:  # as above
+            codes.append(-1)
+            continue
+        codes.append(index.setdefault((type(result), result), len(index)))
+    return _Results(np.array(codes, dtype=int), [v for _, v in index])
 
 
 # --- bases -----------------------------------------------------------------------------------------------------------
@@ -136,38 +210,19 @@ def _on_bases(selector: Selector) -> Selector:
 
 @final
 @dataclass(frozen=True)
-class _OnBases:
+class _OnBases(_Combination):
     predicate: Predicate
     key_of: Callable[[Any], Any]
     query_of: Callable[[Any], Any]
 
-    def __call__(self, key: Any, query: Any) -> bool:
-        return holds(self.predicate, self.key_of(key), self.query_of(query))
-
 
 @final
 @dataclass(frozen=True, eq=False)
-class _OnTuples:
+class _OnTuples(_Combination):
     """A tree of selectors whose literals read from the given places of a tuple of keys and one of queries."""
 
     tree: Selector
     places: dict[int, tuple[int, int]]
-
-    def __call__(self, keys: tuple[Any, ...], queries: tuple[Any, ...]) -> bool:
-        def says(node: Selector) -> bool:
-            match node:
-                case Select(predicate=predicate):
-                    key, query = self.places[id(node)]
-                    return holds(predicate, keys[key], queries[query])
-                case And(operands):
-                    return all(map(says, operands))
-                case Or(operands):
-                    return any(map(says, operands))
-                case Not(operand):
-                    return not says(operand)
-            raise TypeError(f"not a selector: {node!r}")
-
-        return says(self.tree)
 
 
 # --- simplification --------------------------------------------------------------------------------------------------
@@ -279,17 +334,11 @@ def _conjoined(group: list[Select]) -> Select:
 
 @final
 @dataclass(frozen=True)
-class _Not:
+class _Not(_Combination):
     predicate: Predicate
-
-    def __call__(self, key: Any, query: Any) -> bool:
-        return not holds(self.predicate, key, query)
 
 
 @final
 @dataclass(frozen=True)
-class _All:
+class _All(_Combination):
     predicates: tuple[Predicate, ...]
-
-    def __call__(self, key: Any, query: Any) -> bool:
-        return all(holds(p, key, query) for p in self.predicates)

@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool, Int
 
-from gaugeblock.compiled.selectors import Predicate, holds
+from gaugeblock.compiled.selectors import Predicate, grid
 from gaugeblock.programs.operations import apply
 
 UNREACHABLE = -1
@@ -68,16 +68,8 @@ def elementwise(f: Callable[..., Any], columns: Sequence[Column]) -> Column:
 
 
 def predicate_table(predicate: Predicate, keys: Column, queries: Column) -> Bool[np.ndarray, "key query"]:
-    """Whether each key value is selected by each query value. Values that never meet may be of unlike types."""
-
-    def selected(k: Any, q: Any) -> bool:
-        try:
-            return holds(predicate, k, q)
-        except Exception:  # as in `elementwise`
-            return False
-
-    table = np.array([selected(k, q) for k in keys.values for q in queries.values], dtype=bool)
-    table = table.reshape(len(keys.values), len(queries.values))
+    """Whether each key value is selected by each query value, for columns over their variables' codes."""
+    table = grid(predicate, keys.values, queries.values)
     return table[keys.codes][:, queries.codes] & (keys.codes >= 0)[:, None] & (queries.codes >= 0)[None, :]
 
 

@@ -5,26 +5,20 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from gaugeblock.compiled.selectors import Conjunction, disjoint_conjunctions, on_tuples
-from gaugeblock.compiled.tables import value_key
 from gaugeblock.programs.domain import graph_vocabulary
 from gaugeblock.programs.expression import (
     And,
     Constant,
     Elementwise,
     Get,
-    Indices,
     Mean,
     Node,
-    Not,
-    Or,
-    Select,
     SOp,
     Sum,
-    Tokens,
-    children,
     postorder,
 )
-from gaugeblock.programs.operations import MISSING, apply, divide
+from gaugeblock.programs.merging import merge, rebuilt
+from gaugeblock.programs.operations import MISSING, divide
 from gaugeblock.programs.program import Program
 
 NOTHING = "∅"
@@ -53,75 +47,9 @@ class Trace:
 
 def trace(program: Program) -> Trace:
     """Merge equal subexpressions and unfold selectors."""
-    merged = _merge(program.output)
-    unfolded = _merge(_unfold(merged))
+    (merged,) = merge(program.output)
+    (unfolded,) = merge(_unfold(merged))
     return Trace(program, unfolded, tuple(postorder(unfolded)))
-
-
-def rebuilt(node: Node, new: dict[int, Any]) -> Any:
-    """The node over the replacements of its children, which keeps its name and its line."""
-    result = _rebuilt(node, new)
-    if result is not node:
-        result.name, result.origin = node.name, node.origin
-    return result
-
-
-def _rebuilt(node: Node, new: dict[int, Any]) -> Any:
-    match node:
-        case Elementwise(f=f, operands=operands):
-            return Elementwise(f, tuple(new[id(x)] for x in operands))
-        case Get():
-            score = None if node.score is None else new[id(node.score)]
-            return Get(new[id(node.selector)], new[id(node.value)], node.default, score, node.largest, node.unique)
-        case Mean():
-            return Mean(new[id(node.selector)], new[id(node.value)], node.default)
-        case Sum():
-            return Sum(new[id(node.selector)], new[id(node.value)])
-        case Select():
-            return Select(new[id(node.key)], new[id(node.query)], node.predicate)
-        case And(operands):
-            return And(tuple(new[id(x)] for x in operands))
-        case Or(operands):
-            return Or(tuple(new[id(x)] for x in operands))
-        case Not(operand):
-            return Not(new[id(operand)])
-    return node
-
-
-def _signature(node: Node) -> tuple[Any, ...]:
-    """Equal for nodes that compute the same by the same functions of the same children."""
-    parts = tuple(id(c) for c in children(node))
-    match node:
-        case Constant(value=value):
-            return (Constant, *value_key(value))
-        case Elementwise(f=f):
-            return Elementwise, f, parts
-        case Get():
-            default = MISSING if node.default is MISSING else value_key(node.default)
-            return Get, parts, default, node.score is None, node.largest
-        case Mean():
-            return Mean, parts, MISSING if node.default is MISSING else value_key(node.default)
-        case Select(predicate=predicate):
-            return Select, predicate, parts
-        case Tokens(part=part):
-            return Tokens, part
-        case Indices():
-            return (Indices,)
-    return type(node), parts
-
-
-def _merge(root: SOp) -> SOp:
-    known: dict[tuple[Any, ...], Any] = {}
-    new: dict[int, Any] = {}
-    for node in postorder(root):
-        built = rebuilt(node, new)
-        if isinstance(built, Elementwise) and all(isinstance(x, Constant) for x in built.operands):
-            built = Constant(apply(built.f, tuple(x.value for x in built.operands)))  # type: ignore[attr-defined]
-        merged = known.setdefault(_signature(built), built)
-        if merged.name is None:
-            merged.name = node.name
-        new[id(node)] = merged
-    return new[id(root)]
 
 
 def _unfold(root: SOp) -> SOp:

@@ -21,6 +21,7 @@ from gaugeblock.programs.language import (
     where,
 )
 from gaugeblock.programs.program import Program, program
+from gaugeblock.programs.readers.rasp import from_rasp
 from gaugeblock.programs.registry import get, names, register
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "causal",
     "edges",
     "everything",
+    "from_rasp",
     "get",
     "indices",
     "key",

@@ -402,7 +402,8 @@ def postorder(*roots: Node, leaves: Mapping[Any, Any] | frozenset[Any] = frozens
 
 def located(node: Node) -> str:
     """How to tell a user which expression is meant: its kind, its name, and the line it was written in."""
-    kinds = {Get: "`.get`", Mean: "`.mean`", Sum: "`.sum`", Select: "the selector"}
+    kinds = {Get: "`.get`", Mean: "`.mean`", Sum: "`.sum`"}
+    kind = kinds.get(type(node), "the selector" if isinstance(node, Selector) else "the s-op")  # type: ignore[arg-type]
     name = repr(node.name) if node.name else "without a name"
     place = f" ({Path(node.origin[0]).name}, line {node.origin[1]})" if node.origin else ""
-    return f"{kinds.get(type(node), 'the s-op')} {name}{place}"
+    return f"{kind} {name}{place}"

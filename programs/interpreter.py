@@ -245,7 +245,7 @@ def _combinations(codes: list[np.ndarray], sizes: list[int]) -> tuple[list[tuple
     """The distinct combinations of codes that occur, and which of them stands where."""
     shape = np.broadcast_shapes(*(c.shape for c in codes))
     size = math.prod(sizes)
-    if size >= 2**62:
+    if size >= 2**62 or len(sizes) > 64:  # more than numpy can count in one number, or has axes for
         flat = np.stack([np.broadcast_to(c, shape).ravel() for c in codes], axis=1)
         rows, ids = np.unique(flat, axis=0, return_inverse=True)
         return [tuple(row) for row in rows.tolist()], ids.reshape(shape)
@@ -306,15 +306,30 @@ def _get(node: Get, selected: Mask, value: Column, score: Column | None = None) 
 
 def _best(node: Get, selected: Mask, score: Column) -> Mask:
     """Of the selected keys those with the best score."""
-    try:
-        defined: set[Any] = {v for v in score.values if v is not None}
-        ordered = sorted(defined, reverse=not node.largest)
-    except TypeError as error:
-        raise _Fault(node, f"the scores of {located(node)} have no order: {error}", 0, 0) from error
-    rank = {v: i for i, v in enumerate(ordered)}
-    ranks = np.array([-1 if v is None else rank[v] for v in score.values])[score.codes][:, None, :]
-    ranks = np.where(selected, ranks, -1)
-    return (ranks == ranks.max(-1, keepdims=True)) & (ranks >= 0)
+    kinds: dict[Any, list[int]] = {}  # codes of values that can be compared with each other
+    for code, value in enumerate(score.values):
+        if value is not None:
+            kinds.setdefault("number" if isinstance(value, (Rational, float)) else type(value), []).append(code)
+    kind, rank = np.full(len(score.values), -1), np.full(len(score.values), -1)
+    for number, codes in enumerate(kinds.values()):
+        try:
+            if any(score.values[code] != score.values[code] for code in codes):
+                raise TypeError("nan is among them")
+            ordered = sorted({score.values[code] for code in codes}, reverse=not node.largest)  # type: ignore[type-var]
+        except TypeError as error:
+            row, position = np.argwhere(np.isin(score.codes, codes))[0].tolist()
+            raise _Fault(node, f"the scores of {located(node)} have no order: {error}", row, position) from error
+        place = {value: i for i, value in enumerate(ordered)}
+        kind[codes] = number
+        rank[codes] = [place[score.values[code]] for code in codes]
+    candidates = selected & (kind[score.codes] >= 0)[:, None, :]
+    if len(kinds) > 1:
+        kinds_met = [(candidates & (kind[score.codes] == number)[:, None, :]).any(-1) for number in range(len(kinds))]
+        if (mixed := np.sum(kinds_met, axis=0) > 1).any():
+            row, query = np.argwhere(mixed)[0].tolist()
+            raise _Fault(node, f"the scores of {located(node)} have no order: they are of several kinds", row, query)
+    ranks = np.where(candidates, rank[score.codes][:, None, :], -1)
+    return candidates & (ranks == ranks.max(-1, keepdims=True))
 
 
 _INTEGER, _FRACTION, _UNDEFINED, _OTHER = range(4)

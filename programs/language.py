@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.expression import Constant, Elementwise, Indices, Select, Selector, SOp, Tokens, as_sop
+from gaugeblock.programs.expression import (
+    Constant,
+    Elementwise,
+    Indices,
+    Select,
+    Selector,
+    SOp,
+    Tokens,
+    as_sop,
+    postorder,
+)
 from gaugeblock.programs.operations import (
     Local,
     SameBlock,
@@ -106,6 +116,8 @@ causal.name = "causal"
 edges: Final[Selector] = Select(Tokens("edges", edge_targets), indices, leads_to)
 """For programs over graphs: the keys from which an edge leads to the query."""
 edges.name = "edges"
+for _constant in postorder(causal, everything, edges):
+    _constant.origin = None  # written in no user's line
 
 
 def local(n: int) -> Selector:

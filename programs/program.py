@@ -6,8 +6,9 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from gaugeblock.programs.expression import Elementwise, Indices, Selector, SOp, 
 from gaugeblock.programs.interpreter import interpret
 from gaugeblock.programs.language import indices
 from gaugeblock.programs.operations import GraphNode, edge_targets, node_value, plain, together
+
+if TYPE_CHECKING:
+    from gaugeblock.compiled.explain import Explanation
 
 Build = Callable[..., Any]
 """A function of (tokens, indices) and keyword arguments that returns an s-op, or several in a tuple or dict."""
@@ -66,6 +70,7 @@ class Program:
         Several outputs are one expression that puts them together in a tuple.
         """
         tokens = Tokens("tokens", node_value) if self.graph else Tokens()
+        tokens.origin = None
         result = self._built(tokens)
         if isinstance(result, Mapping):
             for name, each in result.items():
@@ -154,6 +159,14 @@ class Program:
         """n inputs of the domain, of lengths up to max_len."""
         return [self.domain.sample(rng, self.vocab, self.max_len) for _ in range(n)]
 
+    def explain(self) -> "Explanation":
+        """Values, selector widths, causality, layers and heads; `print` shows a page. See `Explanation`.
+
+        The compiler, which stands above this package, is loaded when this is called.
+        """
+        explanation: Explanation = import_module("gaugeblock.compiled.explain").explain(self)
+        return explanation
+
     def with_size(self, vocab: Iterable[Any] | None = None, max_len: int | None = None) -> "Program":
         """The same program for another vocabulary or maximal length."""
         return replace(
@@ -236,9 +249,9 @@ def _call_and_name_locals(build: Build, arguments: Mapping[str, Any], tokens: To
     """Call `build`, and give each s-op or selector bound to a local variable that variable's name."""
     code = getattr(inspect.unwrap(build), "__code__", None)
     previous = sys.getprofile()
-    if previous is not None and not callable(previous):  # the C profiler is on, which cannot be handed back
+    if code is None or not (previous is None or callable(previous)):  # no locals, or a C profiler that is not ours
         return build(tokens, positions, **arguments)
-    own = {*code.co_varnames, *code.co_cellvars} if code else set()
+    own = {*code.co_varnames, *code.co_cellvars}
 
     def on_return(frame: Any, event: str, arg: Any) -> None:
         if event == "return" and frame.f_code is code:

@@ -23,7 +23,8 @@ SOURCES = [(folder, path) for folder in FOLDERS for path in sorted((ROOT / folde
 def imported_modules(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
     for_types = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
-    skipped = {id(x) for block in for_types for x in ast.walk(block) if "transformer_lens" in ast.unparse(x)}
+    for_types_only = ("transformer_lens", "gaugeblock.compiled.explain import Explanation")
+    skipped = {id(x) for b in for_types for x in ast.walk(b) if any(name in ast.unparse(x) for name in for_types_only)}
     found: set[str] = set()
     for node in ast.walk(tree):
         if id(node) in skipped:
