@@ -14,9 +14,9 @@ def refuse_empty_comparisons(known: Inference) -> None:
     for node in known.facts:
         if isinstance(node, Elementwise) and node.f in (operator.eq, operator.ne):
             _check(known, node, *node.operands)
-    for node in known.trace.order:
-        if isinstance(node, Select) and node.predicate in (operator.eq, operator.ne):
-            _check(known, node, node.key, node.query)
+    for selector in known.trace.order:
+        if isinstance(selector, Select) and selector.predicate in (operator.eq, operator.ne):
+            _check(known, selector, selector.key, selector.query)
 
 
 def _check(known: Inference, node: Node, a: SOp, b: SOp) -> None:

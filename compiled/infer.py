@@ -143,7 +143,8 @@ def infer(trace: Trace) -> Inference:
         built = rebuilt(node, new)
         if isinstance(built, (Get, Mean, Sum)):
             built = guarded(built, lambda x: known[x].values)
-        if isinstance(built, SOp) and not (isinstance(built, Elementwise) and built.f is together):
+        several = node is trace.output and isinstance(built, Elementwise) and built.f is together
+        if isinstance(built, SOp) and not several:
             known.learn(built)
         new[id(node)] = built
     match new[id(trace.output)]:
@@ -164,7 +165,7 @@ def _fact(known: Inference, node: SOp) -> Fact:
     match node:
         case Tokens(part=None):
             return _variable(node, 0, "onehot", known.trace.program.vocab)
-        case Tokens(part=part):
+        case Tokens(part=part) if part is not None:
             return _variable(node, 0, "onehot", ordered(part(token) for token in known.trace.tokens))
         case Indices():
             return _variable(node, 0, "onehot", tuple(range(n)))

@@ -5,6 +5,7 @@ A literal is a `Select` over *bases*: tokens, indices or the result of a `.get`,
 functions, or else these themselves. Whatever is said of the same two bases is one literal with one predicate table.
 """
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -109,8 +110,8 @@ def _tree_grid(
         match node:
             case Select(predicate=predicate):
                 place = places[id(node)]
-                of_keys = _results(lambda xs, at=place[0]: xs[at], keys)
-                of_queries = _results(lambda xs, at=place[1]: xs[at], queries)
+                of_keys = _results(operator.itemgetter(place[0]), keys)
+                of_queries = _results(operator.itemgetter(place[1]), queries)
                 known = grid(predicate, of_keys.values, of_queries.values)
                 found[id(node)] = known[of_keys.codes][:, of_queries.codes]
             case And(operands):
@@ -132,7 +133,8 @@ class _Results:
 
 
 def _results(f: Callable[[Any], Any], values: Sequence[Any]) -> _Results:
-    codes, index = [], {}
+    codes: list[int] = []
+    index: dict[tuple[type, Any], int] = {}
     for value in values:
         try:
             result = f(value)
@@ -239,7 +241,7 @@ def _simplified(selector: Selector) -> Selector:
                 inner = new[id(operand)]
                 new[id(node)] = _negated(inner) if isinstance(inner, Select) else Not(inner)
             case And(operands) | Or(operands):
-                new[id(node)] = _combined(type(node), [new[id(x)] for x in operands])  # type: ignore[arg-type]
+                new[id(node)] = _combined(type(node), [new[id(x)] for x in operands])
     return new[id(selector)]
 
 

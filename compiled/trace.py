@@ -18,7 +18,7 @@ from gaugeblock.programs.expression import (
     postorder,
 )
 from gaugeblock.programs.merging import merge, rebuilt
-from gaugeblock.programs.operations import MISSING, divide
+from gaugeblock.programs.operations import MISSING, divide, together
 from gaugeblock.programs.program import Program
 
 NOTHING = "∅"
@@ -108,7 +108,7 @@ def _over_terms(node: Get | Mean | Sum, terms: list[Conjunction]) -> SOp:
     # with a score: each head reports its best (score, value) pair, and the best of them wins
     assert isinstance(node, Get)
     assert node.score is not None
-    pair = Elementwise(lambda *xs: xs, (node.score, node.value))
+    pair = Elementwise(together, (node.score, node.value))
     bests = tuple(Get(And(t), pair, NOTHING, node.score, node.largest) for t in terms)
     return Elementwise(_BestSelected(node.default, node.largest), bests)
 
