@@ -22,15 +22,19 @@ from gaugeblock.compiled import semantics
 from gaugeblock.compiled.lowered import Attention, Lowered
 from gaugeblock.compiled.semantics import NOTHING, UNKNOWN
 from gaugeblock.compiled.tables import value_key
-from gaugeblock.programs.errors import InputError
-from gaugeblock.programs.expression import Constant, Get, Sum, postorder
+from gaugeblock.programs.errors import InputError, ProgramError
+from gaugeblock.programs.expression import Constant, Sum
 from gaugeblock.programs.interpreter import evaluate
+from gaugeblock.programs.proofs.uniqueness import check_gets
 
 LOGIT = 10.0
 """Logit of the right output of a categorical model; all others are 0."""
 
 EXACT = 1e-6
 """Logits equal what the program says to this: absolutely, and relative to numeric outputs above 1."""
+
+ENUMERATED = 20_000
+"""Inputs on which a `.get` that no rule proves is tried, where the domain has no more."""
 
 EXHAUSTIVE = 100_000
 """Domains up to this size are checked on every input."""
@@ -115,19 +119,23 @@ def check_equivalence(evidence: Evidence, dtype: torch.dtype, n_samples: int, se
 
 
 def check_assumptions(evidence: Evidence, n_samples: int, seed: int) -> Claim | None:
-    """Every `.get(…, unique=True)` of the program selects at most one key, on random inputs; None without any."""
+    """Every `.get` of which neither a rule nor the whole domain shows that it selects one key (or keys that agree)
+    does so on random inputs; None where nothing is assumed."""
     program, wrong = evidence.program, []
-    assumed = [node for node in postorder(program.output) if isinstance(node, Get) and node.unique]
-    names = ", ".join(repr(node.name or "an unnamed get") for node in assumed)
+    try:
+        assumed = [claim for claim in check_gets(program, ENUMERATED) if claim.assumed]
+    except ProgramError as e:
+        return _claim("assumptions", None, 1, [str(e)], "")
     if not assumed:
         return None
+    names = ", ".join(claim.label for claim in assumed)
     inputs = program.sample(np.random.default_rng(seed), n_samples)
-    counts = evaluate([Sum(node.selector, Constant(1)) for node in assumed], inputs)
-    for node, column in zip(assumed, counts, strict=True):
+    counts = evaluate([Sum(claim.node.selector, Constant(1)) for claim in assumed], inputs)
+    for claim, column in zip(assumed, counts, strict=True):
         several = np.isin(column.codes, [code for code, n in enumerate(column.values) if n not in (0, 1)])
         for row, pos in np.argwhere(several)[:1]:
-            wrong.append(f"{node.name or 'an unnamed get'!r} selects several keys at position {pos} of {inputs[row]}")
-    detail = f"assumed to select at most one key, and never did otherwise on {len(inputs)} inputs: {names}"
+            wrong.append(f"{claim.label} selects several keys at position {pos} of {inputs[row]}")
+    detail = f"assumed to select one key, and never did otherwise on {len(inputs)} inputs: {names}"
     return _claim("assumptions", None, len(inputs) * len(assumed), wrong, detail)
 
 

@@ -161,6 +161,26 @@ def certify(
         raise typer.Exit(1)
 
 
+@app.command()
+def fuzz(
+    n: Annotated[int, typer.Option("--n", "-n", help="How many programs.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the run; another one gives other programs.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    without: Annotated[list[str] | None, typer.Option(help="A construct to leave out; repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the report here, as JSON.")] = None,
+) -> None:
+    """Compile random programs and compare them with the interpreter. Exit code 1 if one differs or crashes."""
+    from gaugeblock.fuzz import fuzz as run_fuzzer
+    from gaugeblock.fuzz import shown
+
+    report = run_fuzzer(n, seed, workers=workers, without=without or (), progress=True)
+    print(shown(report))
+    if out is not None:
+        report.save(out)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
 def _report(folder: Path) -> int:
     """Print the table, write the page, return the number of failed jobs."""
     from gaugeblock.leaderboard import read_leaderboard, terminal_table

@@ -15,7 +15,9 @@ import torch
 from tqdm import tqdm
 
 import gaugeblock as gb
+from gaugeblock.cases import Recipe
 from gaugeblock.controls import place
+from gaugeblock.suites import SUITES
 
 SEEDS = range(1000, 1010)
 TARGET = Path(__file__).resolve().parents[1] / "bench" / "data" / "prior.json"
@@ -24,7 +26,7 @@ TARGET = Path(__file__).resolve().parents[1] / "bench" / "data" / "prior.json"
 def main() -> None:
     torch.set_num_threads(1)
     programs: dict[str, dict[str, float]] = {}
-    for name in tqdm(gb.programs.names(), unit="program"):
+    for name in tqdm(sorted({Recipe.parse(id).program for ids in SUITES.values() for id in ids}), unit="program"):
         positive: Counter[str] = Counter()
         total: Counter[str] = Counter()
         for seed in SEEDS:

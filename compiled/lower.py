@@ -32,6 +32,9 @@ from gaugeblock.programs.errors import CompileError
 from gaugeblock.programs.expression import Constant, Elementwise, Get, Indices, Mean, Select, SOp, Sum, Tokens, located
 from gaugeblock.programs.operations import MISSING
 
+MAX_PREDICATE = 2_000_000
+"""Largest number of entries of what a head's condition says of keys and queries."""
+
 
 @final
 @dataclass(frozen=True)
@@ -239,6 +242,11 @@ class _Lowering:
         for select in node.selector.operands:  # type: ignore[attr-defined]
             assert isinstance(select, Select)
             keys, queries = self.view(select.key), self.view(select.query)
+            if (size := len(keys.column.values) * len(queries.column.values)) > MAX_PREDICATE:
+                raise CompileError(
+                    f"{located(node)} selects by a table of {len(keys.column.values)} x {len(queries.column.values)} = "
+                    f"{size:,} entries (at most {MAX_PREDICATE:,}); the variable to blame is {keys.variable.name!r}"
+                )
             table = predicate_table(select.predicate, keys.column, queries.column)
             if table.all():
                 continue

@@ -93,7 +93,7 @@ def graph_tokens(graph: Any) -> list[GraphNode]:
     return _graph(graph["nodes"], graph["edges"])
 
 
-def _graph(nodes: Sequence[Any], edges: Iterable[tuple[int, int]]) -> list[GraphNode]:
+def _graph(nodes: Sequence[Any], edges: Iterable[Sequence[int]]) -> list[GraphNode]:
     targets: list[set[int]] = [set() for _ in nodes]
     for source, target in edges:
         if not 0 <= source < len(targets):
@@ -118,7 +118,7 @@ def sample_graph(rng: np.random.Generator, vocab: tuple[Any, ...], max_len: int)
 def all_graphs(vocab: tuple[Any, ...], max_len: int) -> Iterator[Tokens]:
     """Every graph of 1 to max_len nodes, smallest first."""
     for n in range(1, max_len + 1):
-        pairs = list(itertools.product(range(n), repeat=2))
+        pairs = [(a, b) for a in range(n) for b in range(n)]
         for values in itertools.product(vocab, repeat=n):
             for chosen in itertools.product((False, True), repeat=len(pairs)):
                 yield list(_graph(values, itertools.compress(pairs, chosen)))

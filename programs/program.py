@@ -246,17 +246,20 @@ def _line_in(build: Build, error: BaseException) -> str:
 
 
 def _call_and_name_locals(build: Build, arguments: Mapping[str, Any], tokens: Tokens, positions: Indices) -> Any:
-    """Call `build`, and give each s-op or selector bound to a local variable that variable's name."""
+    """Call `build`, and give each s-op or selector bound to a local variable that variable's name, in the functions
+    of the same file that it calls too."""
     code = getattr(inspect.unwrap(build), "__code__", None)
     previous = sys.getprofile()
     if code is None or not (previous is None or callable(previous)):  # no locals, or a C profiler that is not ours
         return build(tokens, positions, **arguments)
-    own = {*code.co_varnames, *code.co_cellvars}
 
     def on_return(frame: Any, event: str, arg: Any) -> None:
-        if event == "return" and frame.f_code is code:
-            for name, bound in frame.f_locals.items():
-                if name in own and isinstance(bound, (SOp, Selector)) and bound.name is None:
+        own = frame.f_code
+        if event == "return" and own.co_filename == code.co_filename:
+            parameters = own.co_argcount + own.co_kwonlyargcount
+            for name in (*own.co_varnames[parameters:], *own.co_cellvars):
+                bound = frame.f_locals.get(name)
+                if isinstance(bound, (SOp, Selector)) and bound.name is None:
                     bound.name = name
 
     sys.setprofile(on_return)

@@ -4,9 +4,8 @@ from functools import cache
 from importlib import import_module
 
 from gaugeblock.programs.errors import ProgramError, UnknownName
+from gaugeblock.programs.library import LIBRARY
 from gaugeblock.programs.program import Program
-
-_LIBRARY = ("counting", "order", "formal_languages", "arithmetic")
 
 _registered: dict[str, Program] = {}
 
@@ -37,7 +36,7 @@ def register(program: Program) -> Program:
 
 @cache
 def _library() -> dict[str, Program]:
-    modules = [import_module(f"gaugeblock.programs.library.{module}") for module in _LIBRARY]
+    modules = [import_module(f"gaugeblock.programs.library.{module}") for module in LIBRARY]
     return {program.name: program for module in modules for program in module.PROGRAMS}
 
 

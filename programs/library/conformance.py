@@ -6,9 +6,10 @@ TracrBench, and circuits known from language models.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
-from gaugeblock.programs.library import arithmetic, counting, formal_languages, order
+from gaugeblock.programs.library import LIBRARY, arithmetic, counting, formal_languages, order
 from gaugeblock.programs.program import Program
 
 _LETTERS = "abcdefghiloy"
@@ -48,4 +49,11 @@ def _entries() -> Iterable[tuple[str, Program, Iterable[Any]]]:
     yield "raspy.add", arithmetic.add, arithmetic.add.vocab
 
 
-PROGRAMS = tuple(replace(program, name=id, vocab=tuple(vocab)) for id, program, vocab in _entries())
+def _collected() -> Iterable[tuple[str, Program, Iterable[Any]]]:
+    yield from _entries()
+    for module in LIBRARY:
+        found = getattr(import_module(f"gaugeblock.programs.library.{module}"), "COLLECTED", {})
+        yield from ((id, program, vocab) for id, (program, vocab) in found.items())
+
+
+PROGRAMS = tuple(replace(program, name=id, vocab=tuple(vocab)) for id, program, vocab in _collected())

@@ -1,5 +1,6 @@
-"""Membership in bracket languages; tokens that are no brackets are neutral."""
+"""Brackets and counting: languages beyond the regular ones. In bracket languages all other tokens are neutral."""
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from functools import reduce
@@ -127,11 +128,137 @@ def _vocab(pairs: Pairs) -> str:
     return "".join(pairs) + "a"
 
 
-dyck1 = dyck(["()"], "dyck1")
+BRACKETS = all_inputs(bracket_sampler(["()"], nested=True))
+
+
+def _dyck1_reference(xs: list[str]) -> list[str]:
+    result, depth, broken = [], 0, False
+    for x in xs:
+        depth += {"(": 1, ")": -1}.get(x, 0)
+        broken = broken or depth < 0
+        result.append("F" if broken else "P" if depth else "T")
+    return result
+
+
+@program("()a", max_len=10, reference=_dyck1_reference, domain=BRACKETS, tags=(*TAGS, "causal"))
+def dyck1(tokens: SOp, indices: SOp) -> SOp:
+    """Whether the brackets so far are balanced (T), can be completed (P), or neither (F) (Weiss et al. 2021)."""
+    depth = causal.sum((tokens == "(") - (tokens == ")"))
+    broken = causal.any(depth < 0)
+    return where(broken, "F", where(depth == 0, "T", "P"))
+
+
+def _dyck1_prefix_reference(xs: list[str]) -> list[bool]:
+    result = []
+    for n in range(1, len(xs) + 1):
+        word = "".join(x for x in xs[:n] if x in "()")
+        while "()" in word:
+            word = word.replace("()", "")
+        result.append(not word)
+    return result
+
+
+@program("()", max_len=12, reference=_dyck1_prefix_reference, domain=BRACKETS, tags=(*TAGS, "causal"))
+def dyck1_prefix(tokens: SOp, indices: SOp) -> SOp:
+    """Whether the brackets so far are balanced."""
+    depth = causal.sum((tokens == "(") - (tokens == ")"))
+    broken = causal.any(depth < 0)
+    return ~broken & (depth == 0)
+
+
+def _matching_bracket_reference(xs: list[str]) -> list[int]:
+    result, stack = [-1] * len(xs), []
+    for i, x in enumerate(xs):
+        if x == "(":
+            stack.append(i)
+        elif x == ")" and stack:
+            result[i] = stack.pop()
+            result[result[i]] = i
+    return result
+
+
+@program("()a", max_len=10, reference=_matching_bracket_reference, domain=BRACKETS, tags=(*TAGS, "lookup"))
+def matching_bracket(tokens: SOp, indices: SOp) -> SOp:
+    """The position of the bracket that closes or opens this one; -1 where there is none."""
+    depth = causal.sum((tokens == "(") - (tokens == ")"))
+    # A bracket and its partner are on the same level, and no other opening bracket of that level is between them.
+    opens = where(tokens == "(", depth, None)
+    closes = where(tokens == ")", depth + 1, None)
+    earlier = (key(opens) == query(closes)) & (key(indices) < query(indices))
+    later = (key(closes) == query(opens)) & (key(indices) > query(indices))
+    opener = earlier.best(indices).get(indices, default=-1)
+    closer = later.best(indices, largest=False).get(indices, default=-1)
+    return map_n(max, opener, closer)
+
+
+def _blocks_sampler(letters: str) -> Sampler:
+    """A sampler for words like aabbcc: uniform tokens, words of the language, and such with one token changed."""
+
+    def sample(rng: np.random.Generator, vocab: tuple[Any, ...], max_len: int) -> list[Any]:
+        most = max_len // len(letters)
+        kind = rng.integers(3)
+        if kind == 0 or not most or not set(letters) <= set(vocab):
+            return sample_sequence(rng, vocab, max_len)
+        n = int(rng.integers(1, most + 1))
+        word = [letter for letter in letters for _ in range(n)]
+        if kind == 2:
+            word[rng.integers(len(word))] = sample_tokens(rng, vocab, 1)[0]
+        return word
+
+    return sample
+
+
+def blocks(letters: str, name: str, max_len: int) -> Program:
+    """Blocks of equal length, one for each letter: aabb, aabbcc."""
+
+    def reference(xs: list[str]) -> list[bool]:
+        prefixes = ["".join(xs[:n]) for n in range(1, len(xs) + 1)]
+        return [w == "".join(letter * (len(w) // len(letters)) for letter in letters) for w in prefixes]
+
+    domain = all_inputs(_blocks_sampler(letters))
+
+    @program(letters, max_len, name=name, reference=reference, domain=domain, tags=(*TAGS, "causal", "count"))
+    def equal_blocks(tokens: SOp, indices: SOp) -> SOp:
+        """Whether the tokens so far are n of the first letter, then n of each further letter in turn, n at least 1."""
+        counts = [causal.sum(tokens == letter) for letter in letters]
+        descends = (causal & (key(tokens) > query(tokens))).any()
+        equal = [a == b for a, b in itertools.pairwise(counts)]
+        return reduce(and_, equal) & ~causal.any(descends)
+
+    return equal_blocks
+
+
+@program(
+    "ab",
+    max_len=12,
+    reference=lambda xs: [2 * xs[: i + 1].count("a") > i + 1 for i in range(len(xs))],
+    tags=(*TAGS, "causal", "count"),
+)
+def majority(tokens: SOp, indices: SOp) -> SOp:
+    """Whether more than half of the tokens so far are a."""
+    return causal.mean(tokens == "a") > 0.5
+
+
 dyck2 = dyck(["()", "{}"], "dyck2")
 dyck3 = dyck(["()", "{}", "[]"], "dyck3")
 shuffle_dyck1 = shuffle_dyck(["()"], "shuffle_dyck1")
 shuffle_dyck2 = shuffle_dyck(["()", "{}"], "shuffle_dyck2")
 shuffle_dyck3 = shuffle_dyck(["()", "{}", "[]"], "shuffle_dyck3")
 
-PROGRAMS = (dyck1, dyck2, dyck3, shuffle_dyck1, shuffle_dyck2, shuffle_dyck3)
+anbn = blocks("ab", "anbn", max_len=12)
+anbncn = blocks("abc", "anbncn", max_len=12)
+
+PROGRAMS = (
+    dyck1,
+    dyck1_prefix,
+    dyck2,
+    dyck3,
+    shuffle_dyck1,
+    shuffle_dyck2,
+    shuffle_dyck3,
+    matching_bracket,
+    majority,
+    anbn,
+    anbncn,
+)
+COLLECTED = {"crasp.anbncn": (anbncn, "abc"), "crasp.dyck1_prefix": (dyck1_prefix, "()")}

@@ -36,7 +36,7 @@ def _numeric(values: list[Any]) -> bool:
 
 @pytest.mark.parametrize("name", names(collections=True))
 def test_every_program_is_exact_at_its_default_size(name: str) -> None:
-    assert_exact(get(name), inputs_of(get(name), limit=2_000, samples=500))
+    assert_exact(get(name), inputs_of(get(name), limit=1_000, samples=200))
 
 
 def resized(name: str) -> Iterator[Program]:

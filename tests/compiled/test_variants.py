@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from various import VARIOUS
 
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.files import content_hash
@@ -12,13 +13,13 @@ from gaugeblock.compiled.graph import Place
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.registry import apply_variants
 from gaugeblock.programs.errors import UnknownName
-from gaugeblock.programs.registry import get, names
+from gaugeblock.programs.registry import get
 
 COMPOSITIONS = [("permute",), ("pad",), ("permute", "pad"), ("pad", "permute")]
 
 
 @pytest.mark.parametrize("variants", COMPOSITIONS, ids="+".join)
-@pytest.mark.parametrize("name", [*names(), "rasp.frac_prevs", "rasp.frac_prevs_l", "tracr.detect_pattern_a"])
+@pytest.mark.parametrize("name", [*VARIOUS, "rasp.frac_prevs", "rasp.frac_prevs_l", "tracr.detect_pattern_a"])
 def test_the_function_stays(name: str, variants: tuple[str, ...]) -> None:
     p = get(name)
     inputs = p.sample(np.random.default_rng(0), 100)
