@@ -14,12 +14,12 @@ from typing import Any, Final, Literal, final
 
 import numpy as np
 
-from gaugeblock.programs.coverage import CONSTRUCTS, constructs
 from gaugeblock.programs.errors import CompileError, FileError, GaugeblockError
-from gaugeblock.programs.generator import generate
+from gaugeblock.programs.generation.coverage import CONSTRUCTS, constructs
+from gaugeblock.programs.generation.generator import generate
+from gaugeblock.programs.generation.shrinking import shrink
 from gaugeblock.programs.program import Program
-from gaugeblock.programs.shrinking import shrink
-from gaugeblock.runner import JobTimeout, _time_limit
+from gaugeblock.runner import JobTimeout, time_limit
 
 ENUMERATED: Final = 3_000
 """Spaces of up to so many inputs are compared in full."""
@@ -32,7 +32,10 @@ CHUNK: Final = 10
 TIME_LIMIT: Final = 60
 """Seconds after which compiling and running a program counts as a crash. Unix only."""
 
-Kind = Literal["ok", "refused", "mismatch", "crash"]
+Kind = Literal["ok", "float64", "refused", "mismatch", "crash"]
+"""float64: exact, but what float32 could do to it cannot be bounded well enough."""
+
+EXACT: Final[tuple[Kind, ...]] = ("ok", "float64")
 
 
 @final
@@ -125,7 +128,7 @@ def fuzz(
     without: Sequence[str] = (),
     progress: bool = False,
 ) -> Report:
-    """Compile n generated programs in float32 and compare each with the interpreter.
+    """Compile n generated programs, in float32 where it can hold them, and compare each with the interpreter.
 
     Args:
         n: how many programs.
@@ -139,13 +142,13 @@ def fuzz(
     start = time.perf_counter()
     seeds = [seed * 1_000_000 + i for i in range(n)]
     outcomes = sorted(_outcomes(seeds, workers, tuple(without), progress), key=lambda o: o.seed)
-    compared = [o for o in outcomes if o.kind in ("ok", "mismatch")]
+    compared = [o for o in outcomes if o.kind in (*EXACT, "mismatch")]
     used = Counter(name for o in compared for name in o.constructs)
     kinds = Counter(o.kind for o in outcomes)
     return Report(
         n=n,
         seed=seed,
-        outcomes={kind: kinds[kind] for kind in ("ok", "refused", "mismatch", "crash")},
+        outcomes={kind: kinds[kind] for kind in ("ok", "float64", "refused", "mismatch", "crash")},
         refusals=dict(Counter(_reason(o.message) for o in outcomes if o.kind == "refused").most_common()),
         coverage={name: used[name] for name in CONSTRUCTS},
         inputs=sum(o.inputs for o in outcomes),
@@ -190,7 +193,7 @@ def _outcome(seed: int, without: tuple[str, ...]) -> Outcome:
 
 def shown(report: Report) -> str:
     """The report as text: coverage, outcomes, reasons of refusals, and each minimal program that fails."""
-    compared = max(1, report.outcomes["ok"] + report.outcomes["mismatch"])
+    compared = max(1, sum(report.outcomes[kind] for kind in (*EXACT, "mismatch")))
     lines = [f"{'construct':24}{'programs':>10}{'share':>8}"]
     lines += [f"{name:24}{used:10,}{used / compared:8.1%}" for name, used in report.coverage.items()]
     lines += ["", f"{report.n:,} programs of seed {report.seed}, {report.inputs:,} inputs, {report.seconds:.0f} s"]
@@ -207,7 +210,7 @@ def shown(report: Report) -> str:
 def compare(program: Program, seconds: float | int | None = TIME_LIMIT) -> _Result:
     """Compile the program and run model and interpreter on the same inputs: all where they are few."""
     try:
-        with _time_limit(seconds if hasattr(signal, "setitimer") else None):
+        with time_limit(seconds if hasattr(signal, "setitimer") else None):
             return _compare(program)
     except JobTimeout:
         return _Result("crash", f"compiling and running took more than {seconds} s")
@@ -225,7 +228,7 @@ def _compare(program: Program) -> _Result:
         return _Result("crash", f"the interpreter raised {_shown(error)}")
     start = time.perf_counter()
     try:
-        model = gaugeblock.compile(program, dtype=torch.float32)
+        model = gaugeblock.compile(program)
     except CompileError as error:
         return _Result("refused", str(error))
     except Exception as error:
@@ -238,7 +241,7 @@ def _compare(program: Program) -> _Result:
     for xs, want, got in zip(inputs, expected, outputs, strict=True):
         if not _equal(want, got):
             return _Result("mismatch", "model and interpreter differ", len(inputs), seconds, (xs, want, got))
-    return _Result("ok", "", len(inputs), seconds)
+    return _Result("ok" if model.dtype is torch.float32 else "float64", "", len(inputs), seconds)
 
 
 def inputs_of(program: Program) -> list[list[Any]]:

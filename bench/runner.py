@@ -229,7 +229,7 @@ def _result(job: Job, case: Any, case_hash: str) -> Result:
     from gaugeblock.evaluation import evaluate
 
     try:
-        with _time_limit(job.time_limit):
+        with time_limit(job.time_limit):
             return evaluate(job.method, case, ablation=job.ablation, seed=job.seed)
     except JobTimeout:
         return _failed(job, "timeout", f"not done after {job.time_limit:g} s", case_hash)
@@ -291,7 +291,7 @@ def _message(error: Exception) -> str:
 
 
 @contextmanager
-def _time_limit(seconds: float | int | None) -> Iterator[None]:
+def time_limit(seconds: float | int | None) -> Iterator[None]:
     if seconds is None:
         yield
         return

@@ -5,6 +5,7 @@ if __name__ == "programs":
 
 from gaugeblock.programs.domain import ALL_INPUTS, Domain
 from gaugeblock.programs.expression import Selector, SOp
+from gaugeblock.programs.generation.generator import generate
 from gaugeblock.programs.language import (
     causal,
     edges,
@@ -34,6 +35,7 @@ __all__ = [
     "edges",
     "everything",
     "from_rasp",
+    "generate",
     "get",
     "indices",
     "key",

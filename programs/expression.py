@@ -403,7 +403,7 @@ def postorder(*roots: Node, leaves: Mapping[Any, Any] | frozenset[Any] = frozens
 def located(node: Node) -> str:
     """How to tell a user which expression is meant: its kind, its name, and the line it was written in."""
     kinds = {Get: "`.get`", Mean: "`.mean`", Sum: "`.sum`"}
-    kind = kinds.get(type(node), "the selector" if isinstance(node, Selector) else "the s-op")  # type: ignore[arg-type]
+    kind = kinds.get(type(node), "the selector" if isinstance(node, Selector) else "the s-op")
     name = repr(node.name) if node.name else "without a name"
     place = f" ({Path(node.origin[0]).name}, line {node.origin[1]})" if node.origin else ""
     return f"{kind} {name}{place}"

@@ -194,7 +194,7 @@ def _value(node: Node, results: dict[int, Any], inputs: list[Sequence[Any]]) -> 
     match node:
         case Tokens(part=None):
             return _intern(inputs)
-        case Tokens(part=part):
+        case Tokens(part=part) if part is not None:
             return _intern([[part(x) for x in xs] for xs in inputs])
         case Indices():
             return Column(np.arange(n)[None], tuple(range(n)))

@@ -54,6 +54,20 @@ def test_exact_up_to_vocabulary_10_and_length_20(name: str) -> None:
         assert_exact(p, inputs_of(p, limit=100_000, samples=10_000))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hist", "sort", "reverse", "frac_prevs", "shuffle_dyck2", "detect_pattern_ab"])
+def test_exact_at_vocabulary_100_and_length_50(name: str) -> None:
+    p = get(name)
+    more = range(1000, 1100) if isinstance(p.vocab[0], int) else [f"t{i}" for i in range(100)]
+    p = p.with_size([*p.vocab, *more][:100], 50)
+    model = compile(p)
+    assert model.dtype == torch.float32
+    inputs = p.sample(np.random.default_rng(0), 300)
+    inputs += [[v] * n for v in p.vocab[:6] for n in (1, 49, 50)]
+    for found, expected in zip(model.batch(inputs, batch_size=64), p.batch(inputs), strict=True):
+        assert found == (pytest.approx(expected) if _numeric(expected) else expected)
+
+
 @pytest.mark.parametrize("name", ISSUE)
 def test_exact_at_vocabulary_10_and_length_20_on_a_sample(name: str) -> None:
     for p in resized(name):

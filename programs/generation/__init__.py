@@ -1,0 +1,1 @@
+"""Random programs over the whole language: making, counting what they use, and making them smaller."""
