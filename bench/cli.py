@@ -72,20 +72,36 @@ def report(folder: Annotated[Path, typer.Argument(help="A folder of results.")])
 
 
 @app.command()
-def programs() -> None:
+def programs(
+    tag: Annotated[list[str] | None, typer.Option(help="Only programs with this tag; repeatable.")] = None,
+    causal: Annotated[bool, typer.Option("--causal", help="Only programs that look at tokens so far.")] = False,
+    min_layers: Annotated[int, typer.Option(help="Only programs that compile to as many layers or more.")] = 0,
+) -> None:
     """List the programs."""
     from rich.table import Table
     from rich.text import Text
 
+    from gaugeblock.programs.errors import UnknownName
     from gaugeblock.programs.registry import get, names
 
+    found = [get(name) for name in names()]
+    known = {t for program in found for t in program.tags}
+    wanted = {*(tag or ()), *(("causal",) if causal else ())}
+    for unknown in wanted - known:
+        raise UnknownName("tag", unknown, known)
+    found = [program for program in found if wanted <= set(program.tags)]
+    if min_layers:
+        from gaugeblock.compiled.compiler import plan
+
+        found = [program for program in found if plan(program).placed.n_layers >= min_layers]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("name", "vocabulary", "length", "what it computes"):
         table.add_column(column, justify="right" if column == "length" else "left")
-    for program in map(get, names()):
+    for program in found:
         summary = program.description.partition("\n\n")[0].replace("\n", " ")
         table.add_row(program.name, Text(_vocabulary(program, 28)), str(program.max_len), Text(summary))
     _console().print(table)
+    print(f"\n{len(found)} programs; tags: {', '.join(sorted(known))}")
 
 
 @app.command()

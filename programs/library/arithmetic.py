@@ -250,6 +250,8 @@ add_mod11 = modular_addition(11)
 
 PROGRAMS = (add, pair_sums, carry_marks, carries, sum_value, add_mod11, multiply_by_digit)
 COLLECTED = {
+    "rasp.long_addition": (add, add.vocab),
+    "raspy.add": (add, add.vocab),
     "alta.addition": (sum_value, sum_value.vocab),
     "raspy.add_step0_pairsums": (pair_sums, pair_sums.vocab),
     "raspy.add_step1_carry_marks": (carry_marks, carry_marks.vocab),

@@ -76,7 +76,7 @@ def has_prev(tokens: SOp, indices: SOp) -> SOp:
     return ((key(tokens) == query(tokens)) & (key(indices) < query(indices))).any()
 
 
-@program("abcd", max_len=10, reference=lambda xs: [xs[0]] * len(xs), tags=("lookup",))
+@program("abcd", max_len=10, reference=lambda xs: [xs[0]] * len(xs), tags=("lookup", "causal"))
 def first_token(tokens: SOp, indices: SOp) -> SOp:
     """The first token, at every position."""
     return (key(indices) == 0).get(tokens)
@@ -367,7 +367,25 @@ PROGRAMS = (
     find_first,
 )
 
+_LETTERS = "abcdefghiloy"
+_HELLO = "ehloyaik"
+
 COLLECTED = {
+    "rasp.frac_prevs": (frac_prevs, "()abchelo"),
+    "rasp.frac_prevs_l": (frac_prevs_of("l", _HELLO), _HELLO),
+    "rasp.hist": (hist, _LETTERS),
+    "raspy.hist": (hist, "ehlodgby"),
+    "tracrbench.count_occurrences": (hist, range(10)),
+    "rasp.count_e": (count_of("e", _HELLO, "count_e"), _HELLO),
+    "tracr.count_a": (count_a, "abc"),
+    "rasp.length": (length, _LETTERS),
+    "rasp.has_prev": (has_prev, "abchelo"),
+    "rasp.first_token": (first_token, _LETTERS),
+    "circuits.prev_token": (prev_token, "abcd"),
+    "circuits.induction": (induction, "abcd"),
+    "tracr.detect_pattern_a": (detect_pattern("a"), "abcd"),
+    "tracr.detect_pattern_ab": (detect_pattern("ab"), "abcd"),
+    "tracr.detect_pattern_abc": (detect_pattern("abc"), "abcd"),
     "rasp.hist_bos": (hist_bos, [BOS, *"abcdehlo"]),
     "rasp.hist2": (double_hist, "abcd"),
     "rasp.hist2_bos": (double_hist_bos, [BOS, *"abcd"]),

@@ -37,7 +37,7 @@ def dyck(pairs: Pairs, name: str, max_len: int = 10) -> Program:
 
     domain = all_inputs(bracket_sampler(pairs, nested=True))
 
-    @program(_vocab(pairs), max_len, name=name, reference=reference, domain=domain, tags=TAGS)
+    @program(_vocab(pairs), max_len, name=name, reference=reference, domain=domain, tags=(*TAGS, "causal"))
     def nested_brackets(tokens: SOp, indices: SOp) -> SOp:
         """Whether the brackets so far are properly nested (T), can be completed (P), or neither (F)."""
         is_open, is_close = tokens.isin(openings), tokens.isin(partner)
@@ -261,4 +261,14 @@ PROGRAMS = (
     anbn,
     anbncn,
 )
-COLLECTED = {"crasp.anbncn": (anbncn, "abc"), "crasp.dyck1_prefix": (dyck1_prefix, "()")}
+COLLECTED = {
+    "rasp.dyck1_ptf": (dyck1, dyck1.vocab),
+    "rasp.dyck2_ptf": (dyck2, dyck2.vocab),
+    "rasp.dyck3_ptf": (dyck3, dyck3.vocab),
+    "rasp.shuffle_dyck1": (shuffle_dyck1, shuffle_dyck1.vocab),
+    "rasp.shuffle_dyck2": (shuffle_dyck2, "(){}ads"),
+    "rasp.shuffle_dyck3": (shuffle_dyck3, shuffle_dyck3.vocab),
+    "tracr.shuffle_dyck2_int": (shuffle_dyck(("()", "{}"), "shuffle_dyck2_int", as_int=True), "(){}a"),
+    "crasp.anbncn": (anbncn, "abc"),
+    "crasp.dyck1_prefix": (dyck1_prefix, "()"),
+}

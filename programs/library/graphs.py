@@ -59,7 +59,7 @@ def _out_degree_reference(graph: Any) -> list[int]:
     return [sum(a == i for a, _ in arrows) for i in range(len(values))]
 
 
-@program(range(6), max_len=6, graph=True, reference=_out_degree_reference, tags=(*TAGS, "count"))
+@program(range(6), max_len=6, graph=True, reference=_out_degree_reference, tags=(*TAGS, "count", "causal"))
 def out_degree(tokens: SOp, indices: SOp) -> SOp:
     """How many edges lead from here."""
     targets = Tokens(part=edge_targets)

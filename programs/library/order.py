@@ -304,6 +304,11 @@ PROGRAMS = (
 )
 
 COLLECTED = {
+    "rasp.reverse": (reverse, "abcdefghiloy"),
+    "raspy.flip": (reverse, "ehlodgby"),
+    "rasp.sort": (sort, "abcdefghiloy"),
+    "rasp.sort_int": (sort, range(-3, 9)),
+    "tracr.sort": (sort, range(1, 5)),
     "rasp.most_freq": (most_frequent.with_arguments(pad="§"), "abcde"),
     "rasp.most_freq_bos": (most_frequent_bos, "§abcdehlo"),
     "rasp.sort_bos": (sort_bos, "§abcdefghlo"),

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaugeblock.programs.generation.coverage import CONSTRUCTS, constructs, depth, operations
 from gaugeblock.programs.errors import ProgramError, UnknownName
+from gaugeblock.programs.generation.coverage import CONSTRUCTS, constructs, depth, operations
 from gaugeblock.programs.generation.generator import built, generate
-from gaugeblock.programs.program import Program
 from gaugeblock.programs.generation.shrinking import shrink
+from gaugeblock.programs.program import Program
 
 SEEDS = 200
 

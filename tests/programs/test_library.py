@@ -10,6 +10,7 @@ import pytest
 
 from gaugeblock import programs
 from gaugeblock.programs import Program
+from gaugeblock.programs.analysis import is_causal
 
 DATA = json.loads((Path(__file__).parents[1] / "data" / "conformance.json").read_text())["programs"]
 ENTRIES = {entry["id"]: entry for entry in DATA}
@@ -69,6 +70,12 @@ def test_interpreter_equals_reference(name: str) -> None:
     inputs += longer.sample(np.random.default_rng(1), 100)
     for xs, found in zip(inputs, program.batch(inputs), strict=True):
         assert same(found, program.reference(xs), 1e-12), xs
+
+
+@pytest.mark.parametrize("name", programs.names())
+def test_the_causal_tag_is_true(name: str) -> None:
+    program = programs.get(name)
+    assert is_causal(program, enumerate_up_to=500).causal == ("causal" in program.tags)
 
 
 @pytest.mark.parametrize(
