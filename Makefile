@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: bench test test-all test-rotating check clean
+.PHONY: bench test test-all test-rotating fuzz check clean
 
 bench: $(READY)          ## run the quick suite, print the leaderboard and where the page is
 	$(BIN)/gaugeblock run --suite quick --out results/quick
@@ -17,6 +17,9 @@ test-all: $(READY)       ## everything, the long tests too
 
 test-rotating: $(READY)  ## a quarter of the long tests, another one each day
 	$(BIN)/python -m pytest -n auto -m "slow and not gpu" --rotate || [ $$? -eq 5 ]
+
+fuzz: $(READY)           ## a few hundred random programs, others each day
+	$(BIN)/gaugeblock fuzz --n 300 --seed $$(date +%Y%m%d) --workers 2
 
 check: $(READY)          ## lint and types; the link tree shows mypy the package as it is imported
 	$(BIN)/ruff check .

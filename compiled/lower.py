@@ -228,14 +228,9 @@ class _Lowering:
         ranking = self._ranking(node)
         read, values = self._read(node, name)
         self.operations.append(Attention(f"{name}.head", conditions, ranking, (read,)))
-        encoding = self.known[node].encoding
-        if read.kind == "sum":
-            empty = _code(values, 0)
-        elif read.kind == "get" and encoding == "onehot":
-            empty = read.default
-        else:
-            empty = read.default if read.kind == "get" else _code(values, read.default)
-        return Variable(name, values, encoding, f"{name}.head", empty)
+        # what stands in empty rows: where nothing is selected, a sum is 0 and the others are their default
+        empty = read.default if read.kind == "get" else _code(values, 0 if read.kind == "sum" else read.default)
+        return Variable(name, values, self.known[node].encoding, f"{name}.head", empty)
 
     def _conditions(self, node: Get | Mean | Sum) -> tuple[Condition, ...]:
         result = []

@@ -265,9 +265,19 @@ class Lowered:
             yield op.name, "k", op.ranking.variable
         for read in op.reads:
             yield op.name, "v", read.source
-            if (
-                (op.sink == 1 and read.kind == "sum")
-                or read.default is not None
-                or self.variables[read.source].empty is not None
-            ):
+            if self._reads_bos(read):
                 yield op.name, "v", BOS
+
+    def _reads_bos(self, read: Read) -> bool:
+        """Whether what a head moves from BOS differs from what the source holds there anyway."""
+        source, out = self.variables[read.source], self.variables[read.out]
+        if out.encoding == "ratio":  # 1 / (1 + count) is the weight of BOS
+            return True
+        nothing = None if read.kind == "get" and out.encoding == "onehot" else 0.0
+        held, moved = nothing, nothing if read.default is None else read.default
+        if source.empty is not None:
+            held = read.mapping[source.empty]
+            held = nothing if read.kind == "get" and held < 0 else held
+        if read.kind == "get" and out.encoding == "scalar":
+            held, moved = (float(out.values[int(c)]) if c is not nothing else 0.0 for c in (held, moved))
+        return bool(held != moved)

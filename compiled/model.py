@@ -144,9 +144,12 @@ class CompiledModel:
             return found[0]
         return [list(zip(*rows, strict=True)) for rows in zip(*found, strict=True)]
 
-    def batch(self, inputs: Iterable[Sequence[Any]], batch_size: int = 4096) -> list[list[Any]]:
-        """Run the model on inputs of mixed lengths."""
+    def batch(self, inputs: Iterable[Sequence[Any]], batch_size: int | None = None) -> list[list[Any]]:
+        """Run the model on inputs of mixed lengths, as many at once as some 100 MB of activations hold by default."""
         inputs = list(inputs)
+        cfg = self.hooked.cfg
+        widest = max(cfg.d_model, cfg.d_mlp or 0, cfg.n_heads * max(cfg.d_head, cfg.n_ctx), cfg.d_vocab_out)
+        batch_size = batch_size or int(np.clip(2**24 // (cfg.n_ctx * widest), 1, 4096))
         outputs: list[list[Any]] = []
         for start in range(0, len(inputs), batch_size):
             tokens = self.encode(inputs[start : start + batch_size])

@@ -56,7 +56,7 @@ def heavy_sinks(
         form = op.form if isinstance(op, Table) else None
         if form is None:
             continue
-        several = sum(variables[name].encoding != "onehot" for name in form.reads) > 1 or len(form.reads) > 1
+        several = len(form.reads) > 1
         for name, amounts in zip(form.reads, form.amounts, strict=True):
             if name in head_of and (several or sharp or _ratio_margin(variables[name], max_len) < 8 * SHARPEST):
                 values = variables[name].values

@@ -5,7 +5,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gaugeblock.drawing import LANE, NODE, arrange, circuit_svg
+from gaugeblock.pictures.circuits import circuit_svg
+from gaugeblock.pictures.layered import GAP_LANE, NODE, arrange
 
 
 def draw(case, alarms=()):
@@ -36,13 +37,17 @@ def test_tooltips_say_what_an_edge_carries(make):
 @pytest.mark.parametrize(("layers", "heads", "n_true"), [(1, 1, 3), (3, 5, 20), (6, 8, 60)])
 def test_nothing_overlaps_and_flow_goes_up(make, layers, heads, n_true):
     case = make.case("toy/pad", layers, heads, n_true)
-    picture = arrange(case.positives, [*case.positives, *case.ignored], case.writers)
+    carried = {edge: ", ".join(names) for edge, names in case.edge_variables.items()}
+    picture = arrange(case.positives, [*case.positives, *case.ignored], case.writers, carried)
     rows: dict[float, list[tuple[float, float]]] = {}
     for x, y in picture.nodes.values():
         rows.setdefault(y, []).append((x, NODE))
-    for lane in picture.lanes.values():
-        for x, y in lane:
-            rows[y].append((x, LANE))
+    for edge, way in picture.ways.items():
+        for x, y in way[:-1]:
+            rows.setdefault(y, []).append((x, GAP_LANE))
+        label = picture.labels[edge]
+        assert (label.x, label.y) == way[-1]
+        rows.setdefault(label.y, []).append((label.x, label.width))
     for row in rows.values():
         row.sort()
         for (x0, w0), (x1, w1) in zip(row, row[1:]):  # noqa: RUF007
@@ -60,4 +65,4 @@ def test_the_same_circuit_gives_the_same_picture(make):
 
 def test_a_circuit_without_edges_can_be_drawn():
     svg = circuit_svg([], [], [], writers=["embed"], variables={}, title="nothing")
-    assert len(ElementTree.fromstring(svg).findall("g")) == 2
+    assert len(ElementTree.fromstring(svg).findall("g[@data-node]")) == 2

@@ -11,8 +11,8 @@ import gaugeblock
 from gaugeblock import fuzz as fuzz_module
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.fuzz import Report, compare, fuzz, inputs_of, shown
-from gaugeblock.programs.generation.coverage import operations
 from gaugeblock.programs.errors import CompileError, FileError, GaugeblockError
+from gaugeblock.programs.generation.coverage import operations
 from gaugeblock.programs.generation.generator import built, generate
 from gaugeblock.programs.program import Program
 
@@ -41,7 +41,7 @@ class Broken:
     """A model that gives every True as False."""
 
     def __init__(self, model: CompiledModel) -> None:
-        self.model = model
+        self.model, self.dtype = model, model.dtype
 
     def batch(self, inputs: list[Any]) -> list[list[Any]]:
         return [list(map(self._spoilt, row)) for row in self.model.batch(inputs)]
@@ -82,7 +82,7 @@ def test_crashes_and_refusals_are_told_apart(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(gaugeblock, "compile", refuse)
     report = fuzz(2, seed=1)
     assert report.ok
-    assert report.outcomes == {"ok": 0, "refused": 2, "mismatch": 0, "crash": 0}
+    assert report.outcomes == {"ok": 0, "float64": 0, "refused": 2, "mismatch": 0, "crash": 0}
     assert report.refusals == {"… needs N x … x N entries": 2}
 
     def crash(program: Program, **options: Any) -> Any:

@@ -34,7 +34,7 @@ def _numeric(values: list[Any]) -> bool:
     return any(isinstance(v, float) for v in values)
 
 
-@pytest.mark.parametrize("name", names(collections=True))
+@pytest.mark.parametrize("name", [name for name in names(collections=True) if name != "rasp.rover"])
 def test_every_program_is_exact_at_its_default_size(name: str) -> None:
     assert_exact(get(name), inputs_of(get(name), limit=1_000, samples=200))
 
@@ -52,6 +52,11 @@ def resized(name: str) -> Iterator[Program]:
 def test_exact_up_to_vocabulary_10_and_length_20(name: str) -> None:
     for p in resized(name):
         assert_exact(p, inputs_of(p, limit=100_000, samples=10_000))
+
+
+@pytest.mark.slow
+def test_thirty_million_parameters() -> None:
+    assert_exact(get("rasp.rover"), inputs_of(get("rasp.rover"), limit=0, samples=200))
 
 
 @pytest.mark.slow
@@ -89,7 +94,7 @@ def test_lengths_mix_in_a_batch_and_order_of_the_vocabulary_does_not_matter() ->
 
 def test_layers_and_heads() -> None:
     expected = {"frac_prevs": (1, 1), "hist": (1, 1), "reverse": (2, 1), "sort": (2, 2)}
-    expected |= {"dyck1": (3, 1), "dyck2": (3, 1), "add": (3, 2), "shuffle_dyck2": (2, 2)}
+    expected |= {"dyck1": (2, 1), "dyck2": (3, 1), "add": (3, 2), "shuffle_dyck2": (2, 2)}
     for name, size in expected.items():
         cfg = compile(get(name)).hooked.cfg
         assert (cfg.n_layers, cfg.n_heads) == size, name

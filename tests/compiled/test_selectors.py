@@ -3,6 +3,7 @@
 import operator
 from typing import Any
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,21 +62,20 @@ def holds(selector: Selector, key: Place, query: Place) -> bool:
     raise TypeError
 
 
-def compiled_holds(literal: Select, key: Place, query: Place) -> bool:
-    return bool(grid(literal.predicate, [value(literal.key, key)], [value(literal.query, query)])[0, 0])
+def table(literal: Select) -> np.ndarray:
+    """[key, query]"""
+    keys, queries = ([value(side, place) for place in PLACES] for side in (literal.key, literal.query))
+    return grid(literal.predicate, keys, queries)
 
 
 @given(shapes())
 def test_exactly_one_conjunction_holds_where_the_selector_does(shape: Any) -> None:
     selector = built(shape)
-    terms = disjoint_conjunctions(selector)
-    whole = on_tuples(selector)
-    for key in PLACES:
-        for query in PLACES:
-            expected = holds(selector, key, query)
-            assert compiled_holds(whole, key, query) == expected
-            if terms is not None:
-                assert sum(all(compiled_holds(s, key, query) for s in term) for term in terms) == int(expected)
+    expected = np.array([[holds(selector, key, query) for query in PLACES] for key in PLACES])
+    assert (table(on_tuples(selector)) == expected).all()
+    if (terms := disjoint_conjunctions(selector)) is not None:
+        met = [np.logical_and.reduce([table(literal) for literal in term]) for term in terms]
+        assert (np.sum(met, axis=0) == expected).all()
 
 
 def test_what_is_said_of_the_same_variables_is_one_table() -> None:

@@ -5,7 +5,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from various import VARIOUS
 
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.files import content_hash
@@ -14,6 +13,7 @@ from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.registry import apply_variants
 from gaugeblock.programs.errors import UnknownName
 from gaugeblock.programs.registry import get
+from support.various import VARIOUS
 
 COMPOSITIONS = [("permute",), ("pad",), ("permute", "pad"), ("pad", "permute")]
 
