@@ -110,8 +110,16 @@ def show(
     inputs: Annotated[
         list[str] | None, typer.Option("--input", "-i", help='Run it on this: "3 1 2" or "(())"; repeatable.')
     ] = None,
+    picture: Annotated[
+        str | None,
+        typer.Option(help="Draw it instead: selectors, flow, attention, circuit, stream or weights."),
+    ] = None,
+    which: Annotated[str | None, typer.Option(help="Of a picture: the selector, head or part to show.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The picture's file; NAME-KIND.svg if not given.")
+    ] = None,
 ) -> None:
-    """What a program computes: source, examples, values, selectors, layers and heads."""
+    """What a program computes: source, examples, values, selectors, layers and heads. Or a picture of it."""
     import numpy as np
 
     from gaugeblock.programs.registry import get
@@ -119,6 +127,13 @@ def show(
     program = get(name)
     given = [_tokens(program, text) for text in inputs or []]
     examples = given or sorted(program.sample(np.random.default_rng(0), 5), key=len)
+    if picture is not None:
+        from gaugeblock.pictures import draw
+
+        path = out or Path(f"{program.name}-{picture}.svg")
+        draw(picture, program, examples[len(examples) // 2], which).save(path)
+        print(path)
+        return
     outputs = [program(xs) for xs in examples]  # a wrong input shows before anything is compiled
     print(f"{program.name}: {program.description}\n")
     if program.source:

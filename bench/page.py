@@ -8,7 +8,6 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from gaugeblock.drawing import circuit_svg
 from gaugeblock.leaderboard import (
     COLUMNS,
     Cell,
@@ -20,6 +19,7 @@ from gaugeblock.leaderboard import (
     number,
     read_leaderboard,
 )
+from gaugeblock.pictures.drawing import circuit_svg
 from gaugeblock.results import CaseRecord, write_text
 from gaugeblock.scoring import SCORES, Found, found
 

@@ -279,5 +279,5 @@ class Lowered:
             held = read.mapping[source.empty]
             held = nothing if read.kind == "get" and held < 0 else held
         if read.kind == "get" and out.encoding == "scalar":
-            held, moved = (float(out.values[int(c)]) if c is not nothing else 0.0 for c in (held, moved))
+            held, moved = (0.0 if c is nothing or c is None else float(out.values[int(c)]) for c in (held, moved))
         return bool(held != moved)

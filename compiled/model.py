@@ -1,6 +1,6 @@
 """The compiled model: a HookedTransformer together with what each of its parts is for."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -114,7 +114,7 @@ class CompiledModel:
         """The same model on another device or in another precision."""
         return replace(self, device=device or self.device, dtype=dtype or self.dtype)
 
-    def encode(self, inputs: Iterable[Sequence[Any]]) -> Int[Tensor, "batch pos"]:
+    def encode(self, inputs: Iterable[Any]) -> Int[Tensor, "batch pos"]:
         """Token ids with BOS at position 0 and PAD after the input. Raises InputError for what the program refuses."""
         checked = [self.program.check(xs, self.lowered.max_len) for xs in inputs]
         ids = {token: i for i, token in enumerate(self.lowered.vocab)}
@@ -144,7 +144,7 @@ class CompiledModel:
             return found[0]
         return [list(zip(*rows, strict=True)) for rows in zip(*found, strict=True)]
 
-    def batch(self, inputs: Iterable[Sequence[Any]], batch_size: int | None = None) -> list[list[Any]]:
+    def batch(self, inputs: Iterable[Any], batch_size: int | None = None) -> list[list[Any]]:
         """Run the model on inputs of mixed lengths, as many at once as some 100 MB of activations hold by default."""
         inputs = list(inputs)
         cfg = self.hooked.cfg
@@ -157,7 +157,7 @@ class CompiledModel:
                 outputs += self.decode(self.hooked(tokens), tokens)
         return outputs
 
-    def __call__(self, xs: Sequence[Any]) -> list[Any]:
+    def __call__(self, xs: Any) -> list[Any]:
         """Run the model on one input."""
         return self.batch([xs])[0]
 

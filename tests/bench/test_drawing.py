@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gaugeblock.pictures.circuits import circuit_svg
+from gaugeblock.pictures.drawing import circuit_svg
 from gaugeblock.pictures.layered import GAP_LANE, NODE, arrange
 
 

@@ -163,6 +163,7 @@ def test_every_picture_can_be_read(name, xs):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(6))
 def test_pictures_of_the_whole_library_can_be_read(part):
     """A sixth of the programs at a time, on the longest of a few inputs."""

@@ -1,0 +1,57 @@
+"""Pictures of programs and of their compiled models, as SVG; see `Picture`.
+
+    from gaugeblock.pictures import draw
+
+    draw("flow", gb.programs.get("sort"), [3, 1, 2])  # shows itself in a notebook; .save("sort.svg")
+
+Each kind is one function in a module of its own, which can also be called with a program or model of your own.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from gaugeblock.programs.errors import UnknownName
+from gaugeblock.programs.program import Program
+
+if TYPE_CHECKING:
+    from gaugeblock.pictures.svg import Picture
+
+KINDS = {
+    "selectors": "selector_grid.selector_grid",
+    "flow": "flow.flow",
+    "attention": "attention.attention",
+    "circuit": "circuits.circuit",
+    "stream": "stream.residual_stream",
+    "weights": "matrices.weights",
+}
+"""What each shows: keys and queries of every selector on one input; layers and heads on one input; selectors beside
+the model's attention on one input; the circuit; where variables are written and read; the weights."""
+
+OF_AN_INPUT = ("selectors", "flow", "attention")
+OF_A_MODEL = ("attention", "circuit", "stream", "weights")
+
+
+def draw(kind: str, program: Program, xs: Any = None, which: str | None = None) -> "Picture":
+    """A picture of a program or of the model it compiles to.
+
+    Args:
+        kind: one of KINDS.
+        xs: the input, for the kinds that are OF_AN_INPUT.
+        which: the selector, head or part to show, for `selectors`, `attention` and `weights`; all if not given.
+
+    Raises UnknownName for another kind, and what the kind's function raises.
+    """
+    if kind not in KINDS:
+        raise UnknownName("picture", kind, KINDS)
+    from gaugeblock.compiled.compiler import compile
+
+    module, _, name = KINDS[kind].partition(".")
+    function = getattr(import_module(f"gaugeblock.pictures.{module}"), name)
+    shown: list[Any] = [compile(program) if kind in OF_A_MODEL else program]
+    shown += [xs] if kind in OF_AN_INPUT else []
+    shown += [which] if which is not None and kind in ("selectors", "attention", "weights") else []
+    picture: Picture = function(*shown)
+    return picture
+
+
+__all__ = ["KINDS", "draw"]

@@ -1,0 +1,190 @@
+"""The residual stream as a map: which variable is in which dimensions, from where it is written to its last reader."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import final
+
+from gaugeblock.compiled.graph import Place
+from gaugeblock.compiled.layout import layout
+from gaugeblock.compiled.model import CompiledModel
+from gaugeblock.pictures.svg import Canvas, Picture, text_width
+
+COLUMN, LEAST, PER_DIMENSION, MOST = 108.0, 26.0, 1.5, 96.0  # width of a sublayer; heights of rows
+NAMES, SIZES, GAP = 150.0, 118.0, 5.0  # widths of the columns of names and dimensions; space between rows
+
+
+@final
+@dataclass(frozen=True)
+class Stay:
+    """A variable in the residual stream.
+
+    Attributes:
+        dimensions: where it is.
+        start, end: sublayers (0 is the embedding, 2l + 1 the heads of layer l, 2l + 2 its MLP, and one more the
+            output) that write it, and that read it last; `end` is None where no output depends on it.
+        writer: node that writes it.
+        readers: sublayer -> what reads it there: `h0.q`, `mlp`, `logits`.
+    """
+
+    name: str
+    encoding: str
+    dimensions: tuple[int, ...]
+    start: int
+    end: int | None
+    writer: str
+    readers: Mapping[int, tuple[str, ...]]
+
+
+def stays(model: CompiledModel) -> tuple[Stay, ...]:
+    """Where each variable is, those written first on top."""
+    lowered, sites = model.lowered, model.provenance.sites
+    where = layout(lowered).directions
+    last = 2 * model.hooked.cfg.n_layers + 1
+
+    def sublayer(node: str) -> int:
+        place = Place.of(node)
+        if place.kind == "logits":
+            return last
+        return 0 if place.layer is None else 2 * place.layer + (1 if place.kind == "head" else 2)
+
+    readers: dict[str, dict[int, list[str]]] = {name: {} for name in lowered.variables}
+    for operation, port, name in lowered.flow:
+        node = sites.get(operation, operation)
+        label = f"{node.partition('.')[2]}.{port}" if port in "qkv" else port
+        found = readers[name].setdefault(sublayer(node), [])
+        if label not in found:
+            found.append(label)
+    result = []
+    for variable in lowered.variables.values():
+        own = {at: tuple(labels) for at, labels in sorted(readers[variable.name].items())}
+        writer = sites.get(variable.writer, variable.writer)
+        stay = Stay(
+            name=variable.name,
+            encoding=variable.encoding,
+            dimensions=where[variable.name],
+            start=sublayer(writer),
+            end=max(own, default=None),
+            writer=writer,
+            readers=own,
+        )
+        result.append(stay)
+    return tuple(sorted(result, key=lambda stay: stay.start))
+
+
+def residual_stream(model: CompiledModel) -> Picture:
+    """A map of the residual stream: a row for each variable, as high as it has dimensions (within limits), a column
+    for each sublayer; a bar from the sublayer that writes it to the last that reads it, and who reads it where.
+
+    Below, how many dimensions hold something that is still to be read.
+    """
+    found, n_layers = stays(model), model.hooked.cfg.n_layers
+    columns = ["embedding", *(f"{part} {i}" for i in range(n_layers) for part in ("heads", "MLP")), "output"]
+    canvas = Canvas()
+    title = f"Residual stream of {model.program.name}: {len(model.provenance.directions)} dimensions"
+    canvas.text(0, 0, title, size=14, bold=True)
+    canvas.text(0, 22, "● written    ○ and who reads it    · · · still there, read no more", size=11, colour="soft")
+    left, y = NAMES + SIZES, 50.0
+    canvas.text(0, y, "variable", size=11, colour="soft")
+    canvas.text(NAMES, y, "dimensions", size=11, colour="soft")
+    for i, name in enumerate(columns):
+        canvas.text(left + (i + 0.5) * COLUMN, y, name, size=11, anchor="middle", colour="soft")
+    y += 16
+    heights = [max(LEAST, min(PER_DIMENSION * len(stay.dimensions), MOST)) for stay in found]
+    padding = [d for d, label in enumerate(model.provenance.directions) if label == "padding"]
+    bottom = y + sum(heights) + GAP * len(found) + (LEAST + GAP if padding else 0)
+    for i in range(len(columns) + 1):
+        canvas.line([(left + i * COLUMN, y), (left + i * COLUMN, bottom)], opacity=0.7)
+    for stay, height in zip(found, heights, strict=True):
+        _row(canvas, stay, y, height, left, len(columns))
+        y += height + GAP
+    if padding:
+        canvas.text(0, y + LEAST / 2, "padding", colour="soft")
+        _size(canvas, padding, "", y + LEAST / 2)
+        canvas.text(left + 8, y + LEAST / 2, "written and read by padding only", size=11, colour="soft")
+    _in_use(canvas, found, bottom, left, len(columns), len(model.provenance.directions))
+    return canvas.picture(title, "; ".join(map(_sentence, found)))
+
+
+def _row(canvas: Canvas, stay: Stay, y: float, height: float, left: float, columns: int) -> None:
+    middle = y + height / 2
+    canvas.text(0, middle, stay.name, width=NAMES - 10)
+    _size(canvas, stay.dimensions, stay.encoding, middle)
+    end = stay.start if stay.end is None else stay.end
+    x0, x1 = left + (stay.start + 0.5) * COLUMN, left + (end + 1) * COLUMN - 3
+    canvas.rect(
+        x0,
+        y,
+        x1 - x0,
+        height,
+        fill="pale",
+        stroke="accent",
+        radius=4,
+        tip=_sentence(stay),
+        variable=stay.name,
+        start=stay.start,
+        end="" if stay.end is None else stay.end,
+        dimensions=" ".join(map(str, stay.dimensions)),
+    )
+    if x1 + 3 < left + columns * COLUMN:
+        canvas.line([(x1 + 3, middle), (left + columns * COLUMN, middle)], stroke="ignored", dashes="2 4")
+    canvas.circle(x0, middle, 4.5, fill="accent", tip=f"written by {stay.writer}")
+    if stay.end is None:
+        canvas.text(x0 + 9, middle, "not read", size=10, width=COLUMN / 2 - 14)
+    for at, labels in stay.readers.items():
+        x = left + at * COLUMN + 9
+        canvas.circle(x, middle, 3.5, fill="paper", stroke="accent", thickness=1.5)
+        canvas.text(
+            x + 7,
+            middle,
+            _grouped(labels),
+            size=11,
+            width=COLUMN - 22,
+            tip=f"{stay.name} is read by {', '.join(labels)}",
+            reader=at,
+            variable=stay.name,
+            ports=" ".join(labels),
+        )
+
+
+def _size(canvas: Canvas, dimensions: Iterable[int], encoding: str, y: float) -> None:
+    spans = ranges(dimensions)
+    text = f"{spans} {encoding}".rstrip()
+    if text_width(text, 11) <= SIZES - 10:
+        canvas.text(NAMES, y, text, size=11, colour="soft")
+    else:
+        canvas.text(NAMES, y, spans, size=11, colour="soft", width=SIZES - 10)
+
+
+def _in_use(canvas: Canvas, found: Iterable[Stay], y: float, left: float, columns: int, total: int) -> None:
+    """For each sublayer the dimensions that are written up to it and read at or after it."""
+    canvas.text(0, y + 18, "in use", bold=True)
+    canvas.text(NAMES, y + 18, f"of {total}", size=11, colour="soft")
+    for i in range(columns):
+        held = {d for stay in found if stay.end is not None and stay.start <= i <= stay.end for d in stay.dimensions}
+        x = left + i * COLUMN
+        canvas.rect(x + 8, y + 30, COLUMN - 16, 7, fill="tint", stroke="line")
+        canvas.rect(x + 8, y + 30, (COLUMN - 16) * len(held) / total, 7, fill="accent", sublayer=i, held=len(held))
+        canvas.text(x + COLUMN / 2, y + 18, str(len(held)), size=11, anchor="middle")
+
+
+def _grouped(labels: Iterable[str]) -> str:
+    """Ports of a head together: h0.q and h0.k are "h0.qk"."""
+    ports: dict[str, str] = {}
+    for label in sorted(labels, key=lambda label: "qkv".find(label[-1])):
+        head, dot, port = label.partition(".")
+        ports[head + dot] = ports.get(head + dot, "") + port
+    return " ".join(head + own for head, own in ports.items())
+
+
+def _sentence(stay: Stay) -> str:
+    read = ", ".join(label for labels in stay.readers.values() for label in labels)
+    return f"{stay.name}: dimensions {ranges(stay.dimensions)}, written by {stay.writer}, read by {read or 'nothing'}"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """3, 4, 5, 8 as "3–5, 8"."""
+    ordered = sorted(numbers)
+    starts = [ordered[0], *(b for a, b in pairwise(ordered) if b != a + 1)]
+    stops = [*(a for a, b in pairwise(ordered) if b != a + 1), ordered[-1]]
+    return ", ".join(f"{a}–{b}" if b > a else str(a) for a, b in zip(starts, stops, strict=True))
