@@ -12,7 +12,6 @@ from gaugeblock.compiled.variants.registry import apply_variants
 from gaugeblock.programs.registry import get, names
 from support.various import VARIOUS
 
-
 PLAIN = [name for name in names() if name not in ("rover", "subleq")]  # which take minutes
 
 
