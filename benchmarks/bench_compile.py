@@ -17,6 +17,7 @@ import torch
 
 import gaugeblock as gb
 from gaugeblock.programs import Program, get, key, names, program, query
+from gaugeblock.programs.errors import GaugeblockError
 
 TOKENS = [*"(){}[]+-*/abcdefghijklmnopqrstuvwxyz", *(f"t{i}" for i in range(100))]
 
@@ -42,7 +43,10 @@ def sized(name: str, n_tokens: int, max_len: int) -> Program:
 
 
 def row(p: Program, label: str) -> str:
-    taken = seconds(lambda: gb.compile(fresh(p)))
+    try:
+        taken = seconds(lambda: gb.compile(fresh(p)))
+    except GaugeblockError as refused:
+        return f"| {label} | {len(p.vocab)} | {p.max_len} | refused: {refused} | | | | | |"
     model = gb.compile(p)
     start = time.process_time()
     cfg = model.hooked.cfg

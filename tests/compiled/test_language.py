@@ -24,6 +24,7 @@ from gaugeblock.programs import (
     strided,
     where,
 )
+from gaugeblock.programs.errors import CompileError, ProgramError
 
 PROGRAMS: list[Program] = []
 
@@ -173,3 +174,30 @@ def test_values_that_no_double_tells_apart_are_refused() -> None:
 
     with pytest.raises(Exception, match=r"float64 cannot hold"):
         compile(p)
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda tokens, indices: tokens == "x", r"tokens \('a', 'b'\) with 'x': they are never equal"),
+        (lambda tokens, indices: indices == "1", r"indices \(0, 1, 2\) with '1': they are never equal"),
+        (lambda tokens, indices: (key(tokens) == query(indices)).count(), r"tokens \('a', 'b'\) with indices"),
+        (lambda tokens, indices: (key(tokens) == query(tokens)).get(indices), r"0 and 1 differ, .* \['a', 'a'\]"),
+        (lambda tokens, indices: (key(indices) == query(indices - 1)).get(tokens), r"no key and has no.*\['a'\]"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_a_smallest_input(build: Any, says: str) -> None:
+    p = program("ab", 3, name="p")(build)
+    with pytest.raises(ProgramError, match=says):
+        compile(p)
+
+
+def test_a_model_over_the_limit_is_refused_before_it_is_built() -> None:
+    @program(range(100), 20)
+    def wide(tokens: Any, indices: Any) -> Any:
+        """A table of tokens and their partners."""
+        partner = (key(indices) == query(everything.count() - 1 - indices)).get(tokens)
+        return (tokens * partner).map(lambda x: x * 7 % 9973)
+
+    with pytest.raises(CompileError, match=r"parameters \(at most 1,000,000.*blame is 'map_2' with 2870 values"):
+        compile(wide, max_parameters=1_000_000)

@@ -1,12 +1,13 @@
 """Programs: what they accept and refuse."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from gaugeblock import programs
-from gaugeblock.programs import SOp, key, program, query
+from gaugeblock.programs import SOp, edges, key, program, query
 from gaugeblock.programs.errors import InputError, ProgramError
 
 
@@ -84,3 +85,103 @@ def test_metadata() -> None:
     assert "before.count()" in sort.source
     assert "order" in sort.tags
     assert repr(sort) == repr(programs.get("sort"))
+
+
+# graphs, several outputs, arguments
+
+
+@program(range(4), 4, graph=True)
+def into(tokens: Any, indices: Any) -> Any:
+    """The sum over in-neighbours."""
+    return edges.sum(tokens)
+
+
+def test_a_graph_is_nodes_and_edges() -> None:
+    graph = {"nodes": [1, 3, 2], "edges": [[0, 1], (2, 1), (1, 1), (0, 1)]}
+    assert into(graph) == [0, 6, 0]
+    tokens = into.check(graph)
+    assert into(tokens) == [0, 6, 0]
+    assert all(into.domain.contains(xs) for xs in into.sample(np.random.default_rng(0), 50))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"nodes": [1], "edges": [(0, 1)]}, "outside the domain"),
+        ({"nodes": [1], "edges": [(1, 0)]}, 'give {"nodes"'),
+        ({"nodes": [9], "edges": []}, "9 at position 0 is not in the vocabulary"),
+        ({"nodes": []}, 'give {"nodes"'),
+        ([1, 2], 'give {"nodes"'),
+    ],
+)
+def test_what_is_no_graph_is_refused(given: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        into(given)
+
+
+def test_several_outputs_are_tuples() -> None:
+    @program("ab", 4)
+    def several(tokens: Any, indices: Any) -> Any:
+        """Two outputs, one of which may be undefined."""
+        return {"before": (key(indices) == query(indices - 1)).get(tokens, default=None), "half": indices / 2}
+
+    assert several("abb") == [(None, 0.0), ("a", 0.5), ("b", 1.0)]
+    assert [output.name for output in several.outputs] == ["before", "half"]
+
+
+def test_arguments_change_program_and_reference() -> None:
+    @program("ab", 4, reference=lambda xs, n: ["_"] * min(n, len(xs)) + xs[: max(0, len(xs) - n)])
+    def shift(tokens: Any, indices: Any, n: int = 1) -> Any:
+        """The token n places before."""
+        return (key(indices) == query(indices - n)).get(tokens, default="_")
+
+    twice = shift.with_arguments(n=2)
+    assert twice.name == "shift(n=2)"
+    assert twice.reference is not None
+    assert twice("abab") == twice.reference(list("abab")) == ["_", "_", "a", "b"]
+    assert twice.with_size(max_len=9).with_arguments(n=3)("abab") == ["_", "_", "_", "a"]
+    with pytest.raises(ProgramError, match=r"no argument 'k'; its arguments: n"):
+        shift.with_arguments(k=1)
+
+
+def line_of(word: str) -> int:
+    return next(i for i, line in enumerate(Path(__file__).read_text().splitlines(), 1) if f"# {word}" in line)
+
+
+def test_errors_name_the_users_line() -> None:
+    @program("ab", 4)
+    def no_truth(tokens: Any, indices: Any) -> Any:
+        """Python's own `and`."""
+        first = indices == 0
+        return first and (tokens == "a")  # no truth
+
+    with pytest.raises(ProgramError, match=rf"test_program.py, line {line_of('no truth')}\): .*use & \| ~"):
+        no_truth("ab")
+
+    @program("ab", 4)
+    def mixed(tokens: Any, indices: Any) -> Any:
+        """A letter and a number."""
+        wrong = tokens + indices  # mixed types
+        return wrong * 2
+
+    place = rf"'wrong' \(test_program.py, line {line_of('mixed types')}\)"
+    with pytest.raises(ProgramError, match=rf"{place}.*of the input"):
+        mixed("ab")
+
+
+def test_recursion_and_edges_without_a_graph_are_refused() -> None:
+    @program("ab", 4)
+    def endless(tokens: Any, indices: Any) -> Any:
+        """Calls itself."""
+        return endless.build(tokens, indices) + 1
+
+    with pytest.raises(ProgramError, match=r"'endless' calls itself without end.*loop\(n, step, init\)"):
+        endless("ab")
+
+    @program("ab", 4)
+    def flat(tokens: Any, indices: Any) -> Any:
+        """Edges of no graph."""
+        return edges.count()
+
+    with pytest.raises(ProgramError, match=r"'flat' reads `edges`, .* say graph=True"):
+        flat("ab")
