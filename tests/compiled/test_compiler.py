@@ -34,7 +34,10 @@ def _numeric(values: list[Any]) -> bool:
     return any(isinstance(v, float) for v in values)
 
 
-@pytest.mark.parametrize("name", [name for name in names(collections=True) if name != "rasp.rover"])
+COLLECTED = sorted({*names(collections=True)} - {*names(), "rasp.rover"})
+
+
+@pytest.mark.parametrize("name", [*names(), *(pytest.param(name, marks=pytest.mark.slow) for name in COLLECTED)])
 def test_every_program_is_exact_at_its_default_size(name: str) -> None:
     assert_exact(get(name), inputs_of(get(name), limit=1_000, samples=200))
 

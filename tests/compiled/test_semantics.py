@@ -6,10 +6,11 @@ import pytest
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.lowered import Table
 from gaugeblock.compiled.semantics import NOTHING, run
-from gaugeblock.programs.registry import get, names
+from gaugeblock.programs.registry import get
+from support.various import VARIOUS
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", VARIOUS)
 def test_codes_of_the_output_are_the_interpreters_values(name: str) -> None:
     p = get(name)
     model = compile(p)
