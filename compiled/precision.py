@@ -7,13 +7,13 @@ leaves it as 0 or 1 up to the rounding of two large numbers whose difference tha
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import final
 
 from gaugeblock.compiled.heads import GAP, step_of
 from gaugeblock.compiled.layout import Layout
 from gaugeblock.compiled.lowered import Attention, Lowered, Read, Table, Total
 from gaugeblock.compiled.sharing import LINEAR
+from gaugeblock.compiled.tables import line, smallest_gap
 from gaugeblock.compiled.units import thresholds_of
 
 ROUNDING = {"float32": 2.0**-24, "float64": 2.0**-53}
@@ -85,9 +85,7 @@ def _moved(op: Attention, read: Read, lowered: Lowered, errors: dict[str, float]
         return each
     if out.encoding == "ratio":
         return each  # of sum / (1 + count)
-    values = [float(v) for v in out.values]
-    gap = min((b - a for a, b in pairwise(values)), default=1.0)
-    return n * each + min(gap / LINEAR, largest * n * n / op.sink)
+    return n * each + min(smallest_gap(out.values) / LINEAR, largest * n * n / op.sink)
 
 
 def _computed(
@@ -122,9 +120,9 @@ def _arrived(op: Table | Total, lowered: Lowered, errors: dict[str, float]) -> f
         variable = lowered.variables[name]
         slope = float(abs(amounts).max())
         if variable.encoding != "onehot":
-            values = [float(v) for v in variable.values]
-            slope = float(abs(amounts[-1] - amounts[0])) / (values[-1] - values[0]) if len(values) > 1 else 0.0
+            slope = abs(line(variable.values, amounts)[0])
             if variable.encoding == "ratio":
-                slope = max(map(abs, values), default=0.0) + 1  # of 1 / (1 + count), times a threshold
+                # of 1 / (1 + count), times a threshold
+                slope = max((abs(float(v)) for v in variable.values), default=0.0) + 1
         total += slope * errors[name]
     return total

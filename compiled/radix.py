@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 from gaugeblock.compiled.lowered import SHARPEST
+from gaugeblock.compiled.tables import smallest_gap
 
 
 def radix_weights(sets: Sequence[Sequence[Any]]) -> tuple[float, ...] | None:
@@ -13,11 +13,11 @@ def radix_weights(sets: Sequence[Sequence[Any]]) -> tuple[float, ...] | None:
     their ascending sets; the last weight is 1. None if float32 could not keep neighbouring sums apart.
     """
     weights = [1.0]
-    span, gap = _span(sets[-1]), _gap(sets[-1])
+    span, gap = _span(sets[-1]), smallest_gap(sets[-1], alone=math.inf)
     for values in reversed(sets[:-1]):
         if gap == math.inf:  # a single value takes no room
-            gap = _gap(values)
-        step = (span + gap) / _gap(values)
+            gap = smallest_gap(values, alone=math.inf)
+        step = (span + gap) / smallest_gap(values, alone=math.inf)
         weights.insert(0, 2.0 ** math.ceil(math.log2(step)) if math.isfinite(step) and step > 0 else 1.0)
         span += weights[0] * _span(values)
     largest = sum(w * max(abs(float(v)) for v in values) for w, values in zip(weights, sets, strict=True))
@@ -26,7 +26,3 @@ def radix_weights(sets: Sequence[Sequence[Any]]) -> tuple[float, ...] | None:
 
 def _span(values: Sequence[Any]) -> float:
     return float(values[-1]) - float(values[0])
-
-
-def _gap(values: Sequence[Any]) -> float:
-    return min((float(b) - float(a) for a, b in pairwise(values)), default=math.inf)

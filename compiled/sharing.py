@@ -2,11 +2,11 @@
 
 import math
 from graphlib import CycleError
-from itertools import pairwise
 from typing import Any
 
-from gaugeblock.compiled.lowered import SHARPEST, Attention, Form, Operation, Table, Variable
+from gaugeblock.compiled.lowered import SHARPEST, Attention, Operation, Table, Variable
 from gaugeblock.compiled.schedule import earliest, in_order
+from gaugeblock.compiled.tables import line, smallest_gap
 
 LINEAR = 128
 """A heavy sink leaves a sum wrong by at most the distance of its neighbours over this."""
@@ -59,19 +59,12 @@ def heavy_sinks(
         several = len(form.reads) > 1
         for name, amounts in zip(form.reads, form.amounts, strict=True):
             if name in head_of and (several or sharp or _ratio_margin(variables[name], max_len) < 8 * SHARPEST):
-                values = variables[name].values
-                span = float(values[-1]) - float(values[0])
-                slope = abs(amounts[-1] - amounts[0]) / span if span else 1.0
-                want(name, max(slope, 1e-9), gap_of(form), len(form.reads))
+                slope = abs(line(variables[name].values, amounts)[0]) or 1.0
+                want(name, max(slope, 1e-9), smallest_gap(form.values), len(form.reads))
     return sinks
 
 
-def gap_of(form: Form) -> float:
-    """The smallest distance of two values of a form."""
-    return min((float(b) - float(a) for a, b in pairwise(form.values)), default=1.0)
-
-
 def _ratio_margin(variable: Variable, max_len: int) -> float:
-    gap = min((float(b) - float(a) for a, b in pairwise(variable.values)), default=1.0)
+    gap = smallest_gap(variable.values)
     largest = max(abs(float(v)) for v in variable.values)
     return gap / 2 / (1 + max_len) / max(largest / max_len + largest, 1.0)

@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from numbers import Rational
 from typing import Any, final
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from gaugeblock.compiled.selectors import Predicate, grid
 from gaugeblock.programs.operations import apply
@@ -71,6 +72,18 @@ def predicate_table(predicate: Predicate, keys: Column, queries: Column) -> Bool
     """Whether each key value is selected by each query value, for columns over their variables' codes."""
     table = grid(predicate, keys.values, queries.values)
     return table[keys.codes][:, queries.codes] & (keys.codes >= 0)[:, None] & (queries.codes >= 0)[None, :]
+
+
+def smallest_gap(values: Sequence[Any], alone: float = 1.0) -> float:
+    """The smallest distance of neighbours among ascending numbers; `alone` where there is only one."""
+    return min((float(b) - float(a) for a, b in pairwise(values)), default=alone)
+
+
+def line(values: Sequence[Any], amounts: Float[np.ndarray, " values"]) -> tuple[float, float]:
+    """Slope and constant of amounts that are linear in ascending values; a slope of 0 where there is only one."""
+    first, last = float(values[0]), float(values[-1])
+    slope = float(amounts[-1] - amounts[0]) / (last - first) if last > first else 0.0
+    return slope, float(amounts[0]) - slope * first
 
 
 def sums(values: Sequence[Any], n: int, limit: int) -> list[Any] | None:

@@ -15,6 +15,7 @@ from gaugeblock.programs.expression import (
     Node,
     SOp,
     Sum,
+    called_like,
     postorder,
 )
 from gaugeblock.programs.merging import merge, rebuilt
@@ -61,9 +62,7 @@ def _unfold(root: SOp) -> SOp:
             terms = disjoint_conjunctions(built.selector, _most_heads(built))
             terms = [(on_tuples(built.selector),)] if terms is None else terms
             built = _over_terms(built, terms) if len(terms) != 1 else _over(built, terms[0])
-        if built is not node:
-            built.name = node.name
-        new[id(node)] = built
+        new[id(node)] = called_like(built, node)
     return new[id(root)]
 
 

@@ -5,7 +5,18 @@ from collections.abc import Callable
 from typing import Any
 
 from gaugeblock.compiled.tables import is_plain_number
-from gaugeblock.programs.expression import And, Constant, Elementwise, Get, Mean, Select, Selector, SOp, Sum
+from gaugeblock.programs.expression import (
+    And,
+    Constant,
+    Elementwise,
+    Get,
+    Mean,
+    Select,
+    Selector,
+    SOp,
+    Sum,
+    called_like,
+)
 from gaugeblock.programs.operations import MISSING, choose, is_defined, key_holds
 
 
@@ -22,7 +33,7 @@ def guarded(node: Get | Mean | Sum, values: Callable[[SOp], tuple[Any, ...]]) ->
             _any(node.selector, Constant(True)), Mean(node.selector, node.value, 0), Constant(node.default)
         )
     if None not in values(node.value):
-        return _like(node, result)
+        return called_like(result, node)
     # a sum over values some of which are undefined is undefined where one of these is selected
     known = _choose(Elementwise(is_defined, (node.value,)), node.value, Constant(0))
     over: SOp
@@ -31,7 +42,7 @@ def guarded(node: Get | Mean | Sum, values: Callable[[SOp], tuple[Any, ...]]) ->
     else:
         over = guarded(Mean(node.selector, known, node.default), lambda x: (0,))
     spoilt = _any(node.selector, Elementwise(operator.not_, (Elementwise(is_defined, (node.value,)),)))
-    return _like(node, _choose(spoilt, Constant(None), over))
+    return called_like(_choose(spoilt, Constant(None), over), node)
 
 
 def _with_defined_score(node: Get, values: Callable[[SOp], tuple[Any, ...]]) -> SOp:
@@ -41,7 +52,7 @@ def _with_defined_score(node: Get, values: Callable[[SOp], tuple[Any, ...]]) -> 
     lowest = min((v for v in values(node.score) if v is not None), default=0)
     score = _choose(defined, node.score, Constant(lowest))
     selector = _narrowed(node.selector, defined)
-    return _like(node, Get(selector, node.value, node.default, score, node.largest, node.unique))
+    return called_like(Get(selector, node.value, node.default, score, node.largest, node.unique), node)
 
 
 def _any(selector: Selector, value: SOp) -> SOp:
@@ -55,8 +66,3 @@ def _narrowed(selector: Selector, value: SOp) -> And:
 
 def _choose(condition: SOp, a: SOp, b: SOp) -> SOp:
     return Elementwise(choose, (condition, a, b))
-
-
-def _like(node: SOp, result: SOp) -> SOp:
-    result.name, result.origin = node.name, node.origin
-    return result

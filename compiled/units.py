@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from gaugeblock.compiled.layout import Layout
 from gaugeblock.compiled.lowered import PRESENT, Form, Lowered, Table, Total, Variable
+from gaugeblock.compiled.tables import line
 
 
 @final
@@ -92,7 +93,7 @@ def total_units(op: Total, lowered: Lowered, where: Layout) -> Units:
         if variable.encoding == "onehot":
             parts.append(_one_hot_amounts(where.directions[name], amounts, present, target))
         elif variable.encoding == "scalar" and name not in lowered.sums and _is_linear(variable, amounts):
-            slope, constant = _line(variable, amounts)
+            slope, constant = line(variable.values, amounts)
             base += constant
             parts.append(_linear(where.directions[name][0], slope, variable, present, target))
         else:
@@ -242,7 +243,7 @@ def _thresholds(form: Form, lowered: Lowered, where: Layout) -> Thresholds:
         if variable.encoding == "onehot":
             reads += [(d, float(a)) for d, a in zip(where.directions[name], amounts, strict=True) if a]
         else:
-            slope, offset = _line(variable, amounts)
+            slope, offset = line(variable.values, amounts)
             constant += offset
             reads.append((where.directions[name][0], slope))
     directions = np.array([d for d, _ in reads], dtype=int)
@@ -277,16 +278,9 @@ def _steps(thresholds: Thresholds, at: Int[np.ndarray, " step"], gates: _Gates, 
 
 
 def _is_linear(variable: Variable, amounts: Float[np.ndarray, " codes"]) -> bool:
-    slope, constant = _line(variable, amounts)
+    slope, constant = line(variable.values, amounts)
     values = np.array([float(v) for v in variable.values])
     return bool(np.allclose(slope * values + constant, amounts, rtol=1e-12, atol=1e-12))
-
-
-def _line(variable: Variable, amounts: Float[np.ndarray, " codes"]) -> tuple[float, float]:
-    """Slope and constant of amounts that are linear in the variable's values."""
-    first, last = float(variable.values[0]), float(variable.values[-1])
-    slope = float(amounts[-1] - amounts[0]) / (last - first) if last > first else 0.0
-    return slope, float(amounts[0]) - slope * first
 
 
 def _linear(direction: int, slope: float, variable: Variable, present: int, target: int) -> Units:

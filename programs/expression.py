@@ -400,6 +400,13 @@ def postorder(*roots: Node, leaves: Mapping[Any, Any] | frozenset[Any] = frozens
                 stack.extend((child, False) for child in reversed(children(node)) if id(child) not in seen)
 
 
+def called_like(result: Any, node: Node) -> Any:
+    """`result`, which stands for `node`, with its name and its line."""
+    if result is not node:
+        result.name, result.origin = node.name, node.origin
+    return result
+
+
 def located(node: Node) -> str:
     """How to tell a user which expression is meant: its kind, its name, and the line it was written in."""
     kinds = {Get: "`.get`", Mean: "`.mean`", Sum: "`.sum`"}

@@ -19,6 +19,7 @@ from gaugeblock.programs.expression import (
     Select,
     Sum,
     Tokens,
+    called_like,
     children,
     postorder,
 )
@@ -47,10 +48,7 @@ def merge(*roots: Node) -> tuple[Any, ...]:
 def rebuilt(node: Node, new: dict[int, Any]) -> Any:
     """A copy of the node over the replacements of its children, with its name and line; `Tokens` and `Indices` are
     given as they are."""
-    result = _copied(node, new)
-    if result is not node:
-        result.name, result.origin = node.name, node.origin
-    return result
+    return called_like(_copied(node, new), node)
 
 
 def _copied(node: Node, new: dict[int, Any]) -> Any:

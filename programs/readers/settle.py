@@ -12,10 +12,10 @@ from gaugeblock.programs.expression import (
     Elementwise,
     Get,
     Mean,
-    Node,
     Select,
     Selector,
     SOp,
+    called_like,
     located,
     postorder,
 )
@@ -45,13 +45,8 @@ def settle(root: SOp, vocab: Iterable[Value], max_len: int, aggregation: Aggrega
                 built = Get(built.selector, built.value, built.default, unique=True)
             else:
                 built = aggregation(built)
-        new[id(node)] = built if built is node else _called(built, node)
+        new[id(node)] = called_like(built, node)
     return new[id(merged)]
-
-
-def _called(node: Node, as_was: Node) -> Node:
-    node.name, node.origin = as_was.name, as_was.origin
-    return node
 
 
 def program_of(

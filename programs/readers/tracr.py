@@ -366,6 +366,5 @@ def _causal(root: expression.SOp) -> expression.SOp:
         built = rebuilt(node, new)
         if isinstance(built, (Get, Mean, Sum)):
             built.selector = And((built.selector, language.causal))
-        built.name, built.origin = node.name, node.origin
         new[id(node)] = built
     return new[id(root)]
