@@ -35,7 +35,7 @@ from gaugeblock.programs.operations import GraphNode
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.registry import get
 
-FORMAT = 2
+FORMAT = 3
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -104,10 +104,13 @@ def _record(model: CompiledModel) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "margins": model.margins,
         "error_bound": model.error_bound,
+        "activation": model.activation,
+        "sharpness": model.sharpness,
         "provenance": {
             "directions": list(model.provenance.directions),
             "sites": model.provenance.sites,
             "neurons": {k: list(v) for k, v in model.provenance.neurons.items()},
+            "basis": None if model.provenance.basis is None else model.provenance.basis.tolist(),
         },
         "lowered": _plain(model.lowered),
     }
@@ -121,10 +124,15 @@ def _restored(record: dict[str, Any], weights: dict[str, np.ndarray], device: st
         lowered=lowered,
         weights=weights,
         provenance=Provenance(
-            tuple(where["directions"]), where["sites"], {k: tuple(v) for k, v in where["neurons"].items()}
+            tuple(where["directions"]),
+            where["sites"],
+            {k: tuple(v) for k, v in where["neurons"].items()},
+            None if where["basis"] is None else np.array(where["basis"]),
         ),
         margins=record["margins"],
         error_bound=record["error_bound"],
+        activation=record["activation"],
+        sharpness=record["sharpness"],
         device=device,
         dtype=DTYPES[record["dtype"]],
     )

@@ -1,7 +1,7 @@
 """Stage 7: the weights in a TransformerLens HookedTransformer. The one file here that knows TransformerLens."""
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -10,9 +10,13 @@ from gaugeblock.compiled.assemble import Weights
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
 
+Activation = Literal["relu", "gelu"]
 
-def hooked(weights: Weights, name: str, device: str | torch.device, dtype: torch.dtype) -> "HookedTransformer":
-    """A HookedTransformer that holds these weights: no LayerNorm, ReLU, bidirectional attention."""
+
+def hooked(
+    weights: Weights, name: str, device: str | torch.device, dtype: torch.dtype, activation: Activation = "relu"
+) -> "HookedTransformer":
+    """A HookedTransformer that holds these weights: no LayerNorm, bidirectional attention."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the import and the constructor both announce HookedTransformer's retirement
         from transformer_lens import HookedTransformer, HookedTransformerConfig
@@ -26,7 +30,7 @@ def hooked(weights: Weights, name: str, device: str | torch.device, dtype: torch
             d_mlp=weights["blocks.0.mlp.W_in"].shape[1],
             d_vocab=weights["embed.W_E"].shape[0],
             d_vocab_out=weights["unembed.W_U"].shape[1],
-            act_fn="relu",
+            act_fn=activation,
             normalization_type=None,
             attention_dir="bidirectional",
             init_weights=False,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gaugeblock.compiled.assemble import LOGIT, Weights
 from gaugeblock.compiled.graph import Graph
-from gaugeblock.compiled.hooked import hooked
+from gaugeblock.compiled.hooked import Activation, hooked
 from gaugeblock.compiled.labels import live_edges, structural_edges
 from gaugeblock.compiled.lowered import Lowered, Output
 from gaugeblock.programs.operations import surface
@@ -32,11 +32,13 @@ class Provenance:
         directions: label of each residual dimension; "" for one the circuit does not use.
         sites: operation -> the node that carries it out, `a{l}.h{h}` or `m{l}`.
         neurons: MLP operation -> indices of its hidden units.
+        basis: orthonormal rows, row i the residual direction that `directions[i]` names; None for the unit vectors.
     """
 
     directions: tuple[str, ...]
     sites: dict[str, str]
     neurons: dict[str, tuple[int, ...]]
+    basis: Float[np.ndarray, "d_model d_model"] | None = None
 
 
 @final
@@ -51,6 +53,8 @@ class CompiledModel:
         provenance: what each residual direction, head and neuron is for.
         margins: MLP operation -> smallest distance of a number it reads from a threshold, relative to their size.
         error_bound: how far rounding in `dtype` can move a logit, of 10 for a choice.
+        activation: of the hidden units, "relu" or "gelu".
+        sharpness: gap between score levels of a `soft` model; None where attention is saturated.
     """
 
     program: Program
@@ -59,13 +63,15 @@ class CompiledModel:
     provenance: Provenance
     margins: dict[str, float]
     error_bound: float
+    activation: Activation = "relu"
+    sharpness: float | None = None
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
 
     @cached_property
     def hooked(self) -> "HookedTransformer":
         """The model itself."""
-        return hooked(self.weights, self.program.name, self.device, self.dtype)
+        return hooked(self.weights, self.program.name, self.device, self.dtype, self.activation)
 
     @cached_property
     def graph(self) -> Graph:

@@ -85,7 +85,7 @@ def foreign(path: Path) -> None:
         ("model.safetensors", flip_a_weight, "does not match its own hash"),
         ("model.json", rename_a_variable, "not match its own hash|not a complete description"),
         ("model.json", drop_a_field, "not a complete description"),
-        ("model.json", foreign, "this version reads format 2"),
+        ("model.json", foreign, "this version reads format 3"),
         ("model.json", Path.unlink, r"lacks model\.json"),
     ],
 )
