@@ -1,5 +1,6 @@
 """The leaderboard as one HTML file that opens from disk and fetches nothing."""
 
+import base64
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,23 +20,31 @@ from gaugeblock.leaderboard import (
     number,
     read_leaderboard,
 )
-from gaugeblock.pictures.drawing import circuit_svg
-from gaugeblock.results import CaseRecord, write_text
+from gaugeblock.pictures.drawing import SMALLEST, circuit_svg
+from gaugeblock.results import CasePicture, CaseRecord, picture_path, write_text
 from gaugeblock.scoring import SCORES, Found, found
 
 PAGE = "index.html"
+PICTURES = {
+    "flow": "How it works on one input",
+    "attention": "Its attention beside its selectors",
+    "stream": "What its residual stream holds",
+}
+_UNSEEN = re.compile(r' data-[\w-]+="[^"]*"|<title>[^<]*</title>')
+"""Of a picture that is shown as an image: nobody can point at its parts."""
+
 LEFT_OUT = ("comparators", "matched_auroc", "auprc_chance")  # of the score tables: said elsewhere, or redundant
 
 
 def write_page(folder: str | Path) -> Path:
     """Write the page of a results folder into it; returns its path. FileError where there are no results."""
     path = Path(folder) / PAGE
-    write_text(path, render(read_leaderboard(folder)))
+    write_text(path, render(read_leaderboard(folder), folder))
     return path
 
 
-def render(board: Leaderboard) -> str:
-    """The page of a leaderboard, as HTML."""
+def render(board: Leaderboard, folder: str | Path | None = None) -> str:
+    """The page of a leaderboard, as HTML, with the pictures of its cases that are in the results folder."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -44,7 +53,7 @@ def render(board: Leaderboard) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "interval": interval_text}
-    sections = [_section(board, case, f"case-{i}") for i, case in enumerate(board.cases)]
+    sections = [_section(board, case, f"case-{i}") | _pictures(case, folder) for i, case in enumerate(board.cases)]
     return environment.get_template("page.html").render(
         board=board,
         sections=sections,
@@ -86,6 +95,29 @@ def _section(board: Leaderboard, case: CaseRecord, anchor: str) -> dict[str, Any
             "methods": {method: asdict(circuit) for method, circuit in circuits.items()},
             "carries": {edge: ", ".join(names) for edge, names in case.edge_variables.items()},
         },
+    }
+
+
+def _pictures(case: CaseRecord, folder: str | Path | None) -> dict[str, list[dict[str, Any]]]:
+    """Title, caption and image of each picture; an image that is not there is "", and the caption says why."""
+    return {"pictures": [_picture(case, p, folder) for p in case.pictures if p.kind in PICTURES]}
+
+
+def _picture(case: CaseRecord, picture: CasePicture, folder: str | Path | None) -> dict[str, Any]:
+    caption, image = picture.missing or picture.caption, ""
+    if picture.missing is None:
+        try:
+            svg = picture_path(folder or "no folder", case.id, picture.kind).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            caption = "The picture is not among the results."
+        else:  # as an image, because it may be another's: nothing in it runs, and its style stays inside
+            image = "data:image/svg+xml;base64," + base64.b64encode(_UNSEEN.sub("", svg).encode()).decode()
+    return {
+        "kind": picture.kind,
+        "title": PICTURES[picture.kind],
+        "caption": caption,
+        "image": image,
+        "least": round(SMALLEST * picture.width),
     }
 
 

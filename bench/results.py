@@ -6,7 +6,7 @@ Numbers that are not finite are None: JSON has no NaN, and a score that is undef
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import uuid4
@@ -43,6 +43,22 @@ class Claim(_Record):
     detail: str
 
 
+class CasePicture(_Record):
+    """A picture of a case's model, in a file of its own: see `picture_path`.
+
+    Attributes:
+        kind: `flow`, `attention` or `stream`.
+        caption: what it shows and how to read it.
+        missing: why there is none, and what to do about it; None where there is one.
+        width: in pixels at full size.
+    """
+
+    kind: str
+    caption: str
+    missing: str | None = None
+    width: Finite = 0.0
+
+
 class CaseRecord(_Record):
     """A case under one ablation: its program, the size of its model, its truth and its certificate.
 
@@ -54,6 +70,7 @@ class CaseRecord(_Record):
         positives, negatives, ignored: edges "writer->reader"; they partition the graph.
         edge_variables: which variables of the program a positive edge carries.
         comparators: share of positives with a negative in their own stratum, 0 to 1.
+        pictures: of the model, the circuit aside: the page draws that from the edges.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -82,6 +99,7 @@ class CaseRecord(_Record):
     comparators: float
     certified: bool
     claims: list[Claim]
+    pictures: list[CasePicture] = []
 
     @property
     def edges(self) -> int:
@@ -178,6 +196,16 @@ def case_path(out: str | Path, case: str, ablation: str) -> Path:
     return Path(out) / "cases" / f"{_slug(case)}.{ablation}.json"
 
 
+def picture_path(out: str | Path, case: str, kind: str) -> Path:
+    """Where a run writes a picture of a case; the same under every ablation."""
+    return Path(out) / "cases" / f"{_slug(case)}.{kind}.svg"
+
+
+def certificate_path(out: str | Path, case: str, ablations: Sequence[str]) -> Path:
+    """Where the certificate of a case under some ablations stands."""
+    return Path(out) / "certificates" / f"{_slug(case)}.{'+'.join(ablations)}.json"
+
+
 def result_path(out: str | Path, method: str, case: str, ablation: str, seed: int) -> Path:
     """Where a run writes the result of a job. Names are never parsed: the record says what it is of."""
     return Path(out) / "results" / _slug(method) / f"{_slug(case)}.{ablation}.s{seed}.json"
@@ -195,7 +223,7 @@ def result_paths(out: str | Path) -> Iterator[Path]:
 
 def remove_leftovers(out: str | Path) -> None:
     """Remove what writes that were cut off have left in a results folder. Not while another run writes to it."""
-    for pattern in (".index.html.*.part", "cases/.*.json.*.part", "results/*/.*.json.*.part"):
+    for pattern in (".index.html.*.part", "cases/.*.part", "results/*/.*.json.*.part"):
         for path in Path(out).glob(pattern):
             path.unlink(missing_ok=True)
 

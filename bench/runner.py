@@ -68,7 +68,7 @@ def run(
         methods: registered names, "file.py:function", or functions.
         suite: a suite or a case id, or several of them.
         out: folder of the results; made if missing.
-        ablation: what an ablated edge carries: "resample" or "donor".
+        ablation: what an ablated edge carries: "resample", "donor", "mean" or "zero".
         seeds: for methods and ablations that draw at random.
         workers: processes; by default one per CPU core. 1 runs everything in this process.
         time_limit: seconds per job, after which its status is "timeout". Unix only.
@@ -210,9 +210,10 @@ def _run_case(jobs: list[Job]) -> int:
 
 
 def _case(job: Job) -> tuple[Any, str]:
-    """The case of a job, with its record written, unless the same one is there."""
+    """The case of a job, with its record and its pictures written, unless the same one is there."""
     from gaugeblock.cases import case as load_case
     from gaugeblock.evaluation import case_record
+    from gaugeblock.pictures.of_case import write_pictures
 
     case = load_case(job.case)
     path = case_path(job.out, job.case, job.ablation)
@@ -221,7 +222,8 @@ def _case(job: Job) -> tuple[Any, str]:
     except FileError:
         known = False
     if not known:
-        write_json(path, case_record(case, job.ablation))
+        pictures = write_pictures(case, job.out)
+        write_json(path, case_record(case, job.ablation).model_copy(update={"pictures": pictures}))
     return case, case.hash
 
 

@@ -14,6 +14,8 @@ from gaugeblock.programs.errors import UnknownName
 from gaugeblock.programs.program import Program
 
 if TYPE_CHECKING:
+    from gaugeblock.cases import Case
+    from gaugeblock.compiled.model import CompiledModel
     from gaugeblock.pictures.svg import Picture
 
 KINDS = {
@@ -31,11 +33,12 @@ OF_AN_INPUT = ("selectors", "flow", "attention")
 OF_A_MODEL = ("attention", "circuit", "stream", "weights")
 
 
-def draw(kind: str, program: Program, xs: Any = None, which: str | None = None) -> "Picture":
-    """A picture of a program or of the model it compiles to.
+def draw(kind: str, of: "Program | CompiledModel | Case", xs: Any = None, which: str | None = None) -> "Picture":
+    """A picture of a program or of the model it compiles to, or of a model or a case that there is.
 
     Args:
         kind: one of KINDS.
+        of: of a case the circuit is drawn as its truth has it, under the ablation `resample`.
         xs: the input, for the kinds that are OF_AN_INPUT.
         which: the selector, head or part to show, for `selectors`, `attention` and `weights`; all if not given.
 
@@ -43,15 +46,25 @@ def draw(kind: str, program: Program, xs: Any = None, which: str | None = None) 
     """
     if kind not in KINDS:
         raise UnknownName("picture", kind, KINDS)
-    from gaugeblock.compiled.compiler import compile
-
     module, _, name = KINDS[kind].partition(".")
     function = getattr(import_module(f"gaugeblock.pictures.{module}"), name)
-    shown: list[Any] = [compile(program) if kind in OF_A_MODEL else program]
+    shown: list[Any] = [_shown(kind, of)]
     shown += [xs] if kind in OF_AN_INPUT else []
     shown += [which] if which is not None and kind in ("selectors", "attention", "weights") else []
     picture: Picture = function(*shown)
     return picture
+
+
+def _shown(kind: str, of: "Program | CompiledModel | Case") -> Any:
+    """What the function of a kind takes."""
+    from gaugeblock.compiled.compiler import compile
+    from gaugeblock.compiled.model import CompiledModel
+
+    if kind not in OF_A_MODEL:
+        return of if isinstance(of, Program) else of.program
+    if isinstance(of, Program):
+        return compile(of)
+    return of if isinstance(of, CompiledModel) or kind == "circuit" else of.model
 
 
 __all__ = ["KINDS", "draw"]

@@ -34,7 +34,7 @@ def circuit(
     """
     model = of.model if isinstance(of, Case) else of
     name = of.id if isinstance(of, Case) else of.program.name
-    positives, negatives, unscored = _classes(of, ablation)
+    positives, negatives, unscored = _classes(of, ablation, all_of_them=scores is not None or ignored)
     outcome = None
     if isinstance(scores, Result):
         outcome = found(scores.edge_scores, positives, negatives, signed=scores.signed, noise=scores.noise)
@@ -54,14 +54,16 @@ def circuit(
     return _framed(title, kinds, model.graph.writers, variables, operations, outcome)
 
 
-def _classes(of: Case | CompiledModel, ablation: str) -> tuple[list[str], list[str], list[str]]:
-    """Positives, negatives and unscored edges, in the order of the graph."""
+def _classes(of: Case | CompiledModel, ablation: str, *, all_of_them: bool) -> tuple[list[str], list[str], list[str]]:
+    """Positives, negatives and unscored edges, in the order of the graph; positives only where these will do."""
     if isinstance(of, Case):
         truth = of.truth(ablation)
         positives, negatives, edges = truth.positives, truth.negatives, of.model.graph.edges
     else:
         positives, edges = of.program_edges, of.graph.edges
-        negatives = frozenset(edges) - of.live_edges - positives
+        negatives = frozenset(edges) - of.live_edges - positives if all_of_them else frozenset()
+    if not all_of_them:
+        return [e for e in edges if e in positives], [], []
     return (
         [e for e in edges if e in positives],
         [e for e in edges if e in negatives],

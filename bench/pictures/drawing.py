@@ -24,6 +24,8 @@ from gaugeblock.pictures.svg import MARGIN, shorten
 
 SMALLEST = 0.75  # a page may shrink the drawing to this share of its size, then it scrolls
 IMPLICIT: Final = ("present", "bos")
+MANY = 48
+"""In circuits of more edges than this, those that carry nothing but implicit variables share their lanes."""
 
 _MEANING: Final = {
     "true": "in the circuit",
@@ -74,7 +76,8 @@ def drawing(
     carried = {edge: ", ".join(dict.fromkeys(variables.get(edge, ()))) for edge in true}
     marks = {"true hit": "✓ ", "true miss": "○ "}
     shown = {edge: marks.get(kinds[edge], "") + text for edge, text in carried.items() if text}
-    picture = arrange(true, list(kinds), writers, shown)
+    quiet = {edge for edge, text in carried.items() if _is_quiet(text)} if len(true) > MANY else ()
+    picture = arrange(true, list(kinds), writers, shown, quiet)
     parts = [_row_text(name, remark, y) for name, remark, y in picture.rows]
     for edge in sorted(kinds, key=lambda edge: kinds[edge].startswith("true")):
         kind = kinds[edge]
@@ -90,10 +93,15 @@ def drawing(
     return picture, parts
 
 
+def _is_quiet(carried: str) -> bool:
+    """Whether nothing but implicit variables is carried."""
+    return set(carried.split(", ")) <= set(IMPLICIT)
+
+
 def _label(edge: str, label: Label, carried: str) -> str:
     """What an edge carries, on a background that hides the lines behind it."""
     shown = shorten(label.text, label.width - 4, LABEL_SIZE)
-    quiet = " quiet" if set(carried.split(", ")) <= set(IMPLICIT) else ""
+    quiet = " quiet" if _is_quiet(carried) else ""
     left, top = label.x - label.width / 2, label.y - LABEL_HEIGHT / 2
     return (
         f'<g class="carried{quiet}" data-carried="{escape(edge)}">'

@@ -1,11 +1,11 @@
 """Places for the nodes of a circuit, sublayers from bottom to top, and for what its edges carry.
 
-Every true edge has a label in the gap below its reader, and a lane of its own past each sublayer between its ends.
-Slots of a row are ordered so that few edges cross, and none stands on another.
+Every true edge has a label in the gap below its reader, and a lane past each sublayer between its ends: its own, or
+that of all bundled edges of its writer. Slots of a row are ordered so that few edges cross, and none stands on another.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import final
@@ -63,13 +63,18 @@ class _Slot:
 
 
 def arrange(
-    positives: Sequence[str], edges: Sequence[str], writers: Sequence[str], carried: Mapping[str, str]
+    positives: Sequence[str],
+    edges: Sequence[str],
+    writers: Sequence[str],
+    carried: Mapping[str, str],
+    bundled: Collection[str] = (),
 ) -> Arrangement:
     """Places for the nodes of `edges`, with labels and lanes for the positives.
 
     Args:
         writers: all writers of the model, so that a row can say how many of its nodes it leaves out.
         carried: the label of an edge.
+        bundled: edges that share the lanes of their writer, up to the gap below their reader.
     """
     nodes = {node for edge in edges for node in ends(edge)} | {"embed", "logits"}
     levels = sorted({_level(node) for node in nodes})
@@ -79,13 +84,17 @@ def arrange(
     for slot in slots.values():
         rows[slot.row].append(slot)
     between: dict[str, list[_Slot]] = {}
+    trunks: dict[tuple[str, int], _Slot] = {}
     for edge in positives:
         source, target = (slots[node] for node in ends(edge))
         passed = [_Slot(row, GAP_LANE if row % 2 else LANE) for row in range(source.row + 1, target.row)]
         if carried.get(edge):
             passed[-1].width = min(text_width(carried[edge], LABEL_SIZE) + 8, LONGEST_LABEL) + 8
+        if edge in bundled:
+            passed[:-1] = [trunks.setdefault((ends(edge)[0], slot.row), slot) for slot in passed[:-1]]
         for slot in passed:
-            rows[slot.row].append(slot)
+            if all(slot is not other for other in rows[slot.row]):
+                rows[slot.row].append(slot)
         for before, after in pairwise([source, *passed, target]):
             before.near.append((after, _port_offset(edge) if after is target else 0.0))
             after.near.append((before, 0.0))

@@ -9,7 +9,9 @@ from typing import Final, final
 import numpy as np
 from jaxtyping import Float
 
+from gaugeblock.compiled.assemble import Weights
 from gaugeblock.compiled.model import CompiledModel
+from gaugeblock.compiled.variants.rotate import STREAM
 from gaugeblock.pictures.layered import spread
 from gaugeblock.pictures.svg import Canvas, Picture, text_width
 from gaugeblock.programs.errors import UnknownName
@@ -19,6 +21,9 @@ MOST: Final = 320
 
 ONE_BY_ONE: Final = 4_000
 """Cells that are drawn one by one; of more, neighbours of equal weight in a row are one shape."""
+
+DUST: Final = 1e-12
+"""Turned back, weights below this share of the largest are rounding, and nothing."""
 
 SMALL, LARGE = 7.0, 14.0  # cells of the overview, and of a single part
 WIDEST, NAMES, COLUMN_NAMES = 560.0, 130.0, 96.0  # of one matrix; room for names of rows and of columns
@@ -68,7 +73,8 @@ def weights(model: CompiledModel, part: str | None = None) -> Picture:
 
     Raises UnknownName for a part that the model does not have.
     """
-    title = f"Weights of {model.program.name}" + (f": {part}" if part else "")
+    turned = "" if model.provenance.basis is None else ", turned back into the basis of its provenance"
+    title = f"Weights of {model.program.name}" + (f": {part}" if part else "") + turned
     canvas = Canvas()
     canvas.text(0, 0, title, size=14, bold=True)
     _legend(canvas, 22.0)
@@ -89,8 +95,11 @@ def weights(model: CompiledModel, part: str | None = None) -> Picture:
 
 
 def parts(model: CompiledModel) -> Iterator[Part]:
-    """Embedding, heads and MLPs in order, and the unembedding; those that hold nothing but zeros are left out."""
-    w, lowered = model.weights, model.lowered
+    """Embedding, heads and MLPs in order, and the unembedding; those that hold nothing but zeros are left out.
+
+    Rows are named directions: those of a rotated model are turned back.
+    """
+    w, lowered = turned_back(model), model.lowered
     names = tuple(label or "(unused)" for label in model.provenance.directions)
     operation_at: dict[str, list[str]] = {}
     for operation, site in model.provenance.sites.items():
@@ -105,7 +114,8 @@ def parts(model: CompiledModel) -> Iterator[Part]:
         for head in model.graph.heads(layer):
             site = f"a{layer}.h{head}"
             about = ", ".join(operation_at.get(site, ["padding"]))
-            yield Part(site, about, (*names, "bias"), _head(w, f"blocks.{layer}.attn.", head, names))
+            named = names if model.provenance.basis is None else ()
+            yield Part(site, about, (*names, "bias"), _head(w, f"blocks.{layer}.attn.", head, named))
         if f"m{layer}" in model.graph.writers:
             units = _unit_names(model, layer)
             at = f"blocks.{layer}.mlp."
@@ -123,11 +133,26 @@ def parts(model: CompiledModel) -> Iterator[Part]:
     yield Part("logits", "output", names, (Matrix("W_U", w["unembed.W_U"], outputs, False),))
 
 
-def _head(w: dict[str, np.ndarray], at: str, head: int, names: Sequence[str]) -> tuple[Matrix, ...]:
-    """Queries and keys by their common dimensions; values and outputs by what is written."""
+def turned_back(model: CompiledModel) -> Weights:
+    """The weights of a model in the basis of the residual stream that its provenance names."""
+    basis = model.provenance.basis
+    if basis is None:
+        return model.weights
+    turned = dict(model.weights)
+    for name, array in model.weights.items():
+        if (axis := STREAM.get(name.rpartition(".")[2])) is not None:
+            back = np.moveaxis(np.moveaxis(array, axis, -1) @ basis.T, -1, axis)
+            turned[name] = np.where(np.abs(back) > DUST * np.abs(back).max(initial=0.0), back, 0.0)
+    return turned
+
+
+def _head(w: Weights, at: str, head: int, names: Sequence[str]) -> tuple[Matrix, ...]:
+    """Queries and keys by their common dimensions; values and outputs by what is written, where there are names."""
     matrices = []
     moved = w[at + "W_O"][head]
-    written = tuple(f"→ {names[int(np.abs(row).argmax())]}" if row.any() else "" for row in moved)
+    written = tuple(map(str, range(len(moved))))
+    if names:
+        written = tuple(f"→ {names[int(np.abs(row).argmax())]}" if row.any() else "" for row in moved)
     for letter in "QKV":
         values = np.vstack([w[at + f"W_{letter}"][head], w[at + f"b_{letter}"][head]])
         columns = written if letter == "V" else tuple(map(str, range(values.shape[1])))

@@ -20,7 +20,7 @@ class Stay:
     """A variable in the residual stream.
 
     Attributes:
-        dimensions: where it is.
+        dimensions: where it is; of a model with a `provenance.basis`, rows of that.
         start, end: sublayers (0 is the embedding, 2l + 1 the heads of layer l, 2l + 2 its MLP, and one more the
             output) that write it, and that read it last; `end` is None where no output depends on it.
         writer: node that writes it.
@@ -81,9 +81,12 @@ def residual_stream(model: CompiledModel) -> Picture:
     found, n_layers = stays(model), model.hooked.cfg.n_layers
     columns = ["embedding", *(f"{part} {i}" for i in range(n_layers) for part in ("heads", "MLP")), "output"]
     canvas = Canvas()
-    title = f"Residual stream of {model.program.name}: {len(model.provenance.directions)} dimensions"
+    labels = model.provenance.directions
+    title = f"Residual stream of {model.program.name}: {len(labels)} dimensions"
+    rotated = "" if model.provenance.basis is None else "    dimension i is along row i of provenance.basis"
     canvas.text(0, 0, title, size=14, bold=True)
-    canvas.text(0, 22, "● written    ○ and who reads it    · · · still there, read no more", size=11, colour="soft")
+    legend = f"● written    ○ and who reads it    · · · still there, read no more{rotated}"
+    canvas.text(0, 22, legend, size=11, colour="soft")
     left, y = NAMES + SIZES, 50.0
     canvas.text(0, y, "variable", size=11, colour="soft")
     canvas.text(NAMES, y, "dimensions", size=11, colour="soft")
@@ -91,18 +94,22 @@ def residual_stream(model: CompiledModel) -> Picture:
         canvas.text(left + (i + 0.5) * COLUMN, y, name, size=11, anchor="middle", colour="soft")
     y += 16
     heights = [max(LEAST, min(PER_DIMENSION * len(stay.dimensions), MOST)) for stay in found]
-    padding = [d for d, label in enumerate(model.provenance.directions) if label == "padding"]
-    bottom = y + sum(heights) + GAP * len(found) + (LEAST + GAP if padding else 0)
+    held = {d for stay in found for d in stay.dimensions}
+    others: dict[str, list[int]] = {}
+    for d in sorted(set(range(len(labels))) - held):
+        others.setdefault(labels[d] or "unused", []).append(d)
+    bottom = y + sum(heights) + GAP * len(found) + (LEAST + GAP) * len(others)
     for i in range(len(columns) + 1):
         canvas.line([(left + i * COLUMN, y), (left + i * COLUMN, bottom)], opacity=0.7)
     for stay, height in zip(found, heights, strict=True):
         _row(canvas, stay, y, height, left, len(columns))
         y += height + GAP
-    if padding:
-        canvas.text(0, y + LEAST / 2, "padding", colour="soft")
-        _size(canvas, padding, "", y + LEAST / 2)
-        canvas.text(left + 8, y + LEAST / 2, "written and read by padding only", size=11, colour="soft")
-    _in_use(canvas, found, bottom, left, len(columns), len(model.provenance.directions))
+    for name, own in others.items():
+        canvas.text(0, y + LEAST / 2, name, colour="soft", width=NAMES - 10)
+        _size(canvas, own, "", y + LEAST / 2)
+        canvas.text(left + 8, y + LEAST / 2, "no variable of the program", size=11, colour="soft")
+        y += LEAST + GAP
+    _in_use(canvas, found, bottom, left, len(columns), len(labels))
     return canvas.picture(title, "; ".join(map(_sentence, found)))
 
 

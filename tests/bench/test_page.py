@@ -1,13 +1,16 @@
 """The page: one file, nothing fetched, everything escaped, everything said in words."""
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 
 from gaugeblock.leaderboard import leaderboard
 from gaugeblock.page import render, write_page
+from gaugeblock.results import CasePicture, picture_path, write_text
 from gaugeblock.scoring import found
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -107,6 +110,45 @@ def test_it_says_what_is_missing_or_fails(page):
     assert "Not certified" in text
     assert "no rank" in text
     assert "† Not in the mean" in text
+
+
+def test_pictures_of_a_case_are_images_in_which_nothing_runs(make, tmp_path):
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg"><title>t</title><rect width="3" data-key="1"/>{EVIL}</svg>'
+    pictures = [
+        CasePicture(kind="flow", caption="how it works", width=400.0),
+        CasePicture(kind="attention", caption="never drawn", missing=f"too large {EVIL}"),
+        CasePicture(kind="stream", caption="lost on the way", width=400.0),
+        CasePicture(kind=EVIL, caption="of a later version", width=400.0),
+    ]
+    case = make.case("sort").model_copy(update={"pictures": pictures})
+    make.write(tmp_path, case, make.result(case))
+    write_text(picture_path(tmp_path, case.id, "flow"), svg)
+    page = Reader(write_page(tmp_path).read_text())
+    (image,) = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert image["alt"] == "how it works"
+    kind, _, data = image["src"].partition(",")
+    assert kind == "data:image/svg+xml;base64"
+    assert '<rect width="3"/>' in base64.b64decode(data).decode()  # what only a pointer would find is left out
+    text = " ".join(page.text)
+    assert f"too large {EVIL}" in text
+    assert "The picture is not among the results." in text
+    assert [tag for tag, _ in page.tags].count("script") == 2
+
+
+def test_a_page_with_real_pictures(make, tmp_path):
+    from gaugeblock.cases import case
+    from gaugeblock.pictures.of_case import write_pictures
+
+    pictures = write_pictures(case("hist@v4n4/permute"), tmp_path)
+    record = make.case("hist@v4n4/permute").model_copy(update={"pictures": pictures})
+    make.write(tmp_path, record, make.result(record))
+    page = Reader(write_page(tmp_path).read_text())
+    images = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 3
+    for image in images:
+        root = ElementTree.fromstring(base64.b64decode(image.partition(",")[2]))
+        assert root.tag.endswith("svg")
+        assert len(list(root.iter())) > 20
 
 
 def test_it_is_written_into_the_folder(make, board, tmp_path):

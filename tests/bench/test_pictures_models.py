@@ -1,6 +1,7 @@
 """Pictures of models: what is drawn is what the model is, every text is inside, and no two lie on each other."""
 
 import re
+from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
 import numpy as np
@@ -10,7 +11,8 @@ import gaugeblock as gb
 from gaugeblock.cases import case
 from gaugeblock.compiled.variants.registry import apply_variants
 from gaugeblock.pictures.circuits import circuit
-from gaugeblock.pictures.matrices import _pooled, parts, weights
+from gaugeblock.pictures.drawing import MANY, drawing
+from gaugeblock.pictures.matrices import _pooled, parts, turned_back, weights
 from gaugeblock.pictures.stream import ranges, residual_stream, stays
 from gaugeblock.pictures.svg import text_width
 from gaugeblock.programs.errors import UnknownName
@@ -19,7 +21,9 @@ from gaugeblock.programs.registry import get
 MODELS = [("hist", 10), ("sort", 4), ("dyck2", 10), ("add", 9), ("reachable_in_k", 4)]
 
 
-@pytest.fixture(scope="module", params=[*MODELS, ("sort", 10, "permute", "pad")], ids=lambda p: "-".join(map(str, p)))
+@pytest.fixture(
+    scope="module", params=[*MODELS, ("sort", 10, "permute", "pad", "rotate")], ids=lambda p: "-".join(map(str, p))
+)
 def model(request):
     name, length, *variants = request.param
     return apply_variants(gb.compile(get(name).with_size(max_len=length)), variants, 0)
@@ -115,7 +119,7 @@ def test_ties_are_said():
 
 def test_the_stream_holds_each_variable_from_its_writer_to_its_last_reader(model):
     """Against the weights: a row of W_in, W_Q, … that is not zero is a read."""
-    w, columns = model.weights, 2 * model.hooked.cfg.n_layers + 2
+    w, columns = turned_back(model), 2 * model.hooked.cfg.n_layers + 2
     own = {d for stay in stays(model) for d in stay.dimensions}
     for stay in stays(model):
         dimensions, last = list(stay.dimensions), 0
@@ -173,6 +177,17 @@ def test_parts_hold_the_weights_of_the_model_under_their_names():
         assert rows[row] in (f"tokens={embed.columns[column]}", "present=True", "bos=True")
 
 
+def test_a_rotated_model_is_drawn_in_the_basis_it_was_made_from():
+    model = apply_variants(gb.compile(get("sort").with_size(max_len=4)), ("permute", "pad"), 0)
+    turned = apply_variants(gb.compile(get("sort").with_size(max_len=4)), ("permute", "pad", "rotate"), 0)
+    heads = {name for name in model.weights if ".attn." in name and not name.endswith("b_O")}  # have new inner bases
+    back = turned_back(turned)
+    assert not np.allclose(turned.weights["embed.W_E"], model.weights["embed.W_E"])
+    for name in set(model.weights) - heads:
+        np.testing.assert_allclose(back[name], model.weights[name], rtol=1e-12, err_msg=name)
+    assert "provenance.basis" in residual_stream(turned).svg
+
+
 def test_the_overview_shows_as_many_weights_as_there_are(model):
     shown = sum(int(p.get("data-cells")) for p in drawn(weights(model)).iter("path") if p.get("data-cells"))
     if all(max(m.values.shape) <= 320 for part in parts(model) for m in part.matrices):
@@ -191,3 +206,18 @@ def test_an_unknown_part_is_refused():
 
 def test_ranges():
     assert ranges([5, 3, 4, 9]) == "3–5, 9"
+
+
+def test_in_large_circuits_what_is_read_by_all_shares_its_lanes():
+    writers = ["embed", *(f"m{i}" for i in range(MANY))]
+    chain = {f"{a}->{b}": [f"v{i}"] for i, (a, b) in enumerate(pairwise([*writers, "logits"]))}
+    skips = {f"embed->m{i}": ["w"] for i in range(1, 5)}
+    implicit = {f"embed->m{i}": ["present"] for i in range(5, MANY)}
+    carried = chain | skips | implicit
+    picture, _ = drawing(dict.fromkeys(carried, "true"), writers, carried, {})
+    assert len({way[:-1][:5] for edge, way in picture.ways.items() if edge in implicit}) == 1
+    for first, second in combinations(skips, 2):
+        assert not set(picture.ways[first]) & set(picture.ways[second])
+    small, _ = drawing(dict.fromkeys([*skips, *list(implicit)[:2]], "true"), writers, carried, {})
+    ways = list(small.ways.values())
+    assert sum(map(len, ways)) == len({point for way in ways for point in way})
