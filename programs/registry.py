@@ -1,7 +1,9 @@
 """Programs by name: the library, the names of published collections, and what the user registers."""
 
+import ast
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 from gaugeblock.programs.errors import ProgramError, UnknownName
 from gaugeblock.programs.library import LIBRARY
@@ -13,9 +15,12 @@ _registered: dict[str, Program] = {}
 def get(name: str) -> Program:
     """The program of that name: the library's own ("sort"), registered, or a collection's ("rasp.sort_int").
 
-    Raises UnknownName, with the nearest names.
+    "kth_largest(k=3)" is `kth_largest` with another argument. Raises UnknownName, with the nearest names; ProgramError
+    for arguments that the program does not have or that are not literals.
     """
     found = _registered.get(name) or _library().get(name) or _conformance().get(name)
+    if found is None and name.endswith(")"):
+        return get(name.partition("(")[0]).with_arguments(**_arguments(name))
     if found is None:
         raise UnknownName("program", name, [*names(), *_conformance()])
     return found
@@ -32,6 +37,17 @@ def register(program: Program) -> Program:
         raise ProgramError(f"there is a program named {program.name!r} already; give this one another name")
     _registered[program.name] = program
     return program
+
+
+def _arguments(name: str) -> dict[str, Any]:
+    """What a call like `kth_largest(k=3)` says."""
+    try:
+        call = ast.parse(name, mode="eval").body
+        assert isinstance(call, ast.Call)
+        assert not call.args
+        return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError, AssertionError):
+        raise ProgramError(f"{name!r} is no program with arguments; write them as in 'kth_largest(k=3)'") from None
 
 
 @cache

@@ -35,6 +35,22 @@ def test_an_unknown_name_is_answered_with_the_nearest(given: str, nearest: str) 
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
 
 
+def test_arguments_are_part_of_a_name() -> None:
+    third = programs.get("kth_largest(k=3)")
+    assert third.name == "kth_largest(k=3)"
+    assert third([5, 1, 4, 2])[0] == 2
+    assert programs.get(third.name).arguments == {"k": 3}
+    for wrong, said in (
+        ("kth_largest(k=)", "is no program with arguments; write them as in"),
+        ("kth_largest(3)", "is no program with arguments"),
+        ("kth_largest(k=print)", "is no program with arguments"),
+        ("kth_largest(n=3)", "has no argument 'n'; its arguments: k"),
+        ("kth_larges(k=3)", "did you mean kth_largest"),
+    ):
+        with pytest.raises(GaugeblockError, match=said):
+            programs.get(wrong)
+
+
 def test_registering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_registered", {})
 
