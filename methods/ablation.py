@@ -24,33 +24,24 @@ class Rows:
     seed: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Ablated:
-    """The value every writer is replaced by, in graph order.
+Values = Float[Tensor, "writer pair pos d_model"]
+"""What every writer is replaced by, in graph order. The row of `bias`, a constant that nothing replaces, is zero."""
 
-    The row of `bias` is zero, as in `Activations`. `keeps_bias` says that the bias is replaced by itself, as it
-    is wherever the replacement is taken from other runs; otherwise it is replaced by zero.
-    """
-
-    values: Float[Tensor, "writer pair pos d_model"]
-    keeps_bias: bool = True
+Ablation = Callable[[Activations, Activations, Rows], Values]
 
 
-Ablation = Callable[[Activations, Activations, Rows], Ablated]
-
-
-def resample(clean: Activations, corrupted: Activations, rows: Rows) -> Ablated:
+def resample(clean: Activations, corrupted: Activations, rows: Rows) -> Values:
     """The corrupted run's value at the same position."""
-    return Ablated(corrupted.writers)
+    return corrupted.writers
 
 
-def donor(clean: Activations, corrupted: Activations, rows: Rows) -> Ablated:
+def donor(clean: Activations, corrupted: Activations, rows: Rows) -> Values:
     """The value at a random real position of a random corrupted input; BOS and PAD rows keep the clean value.
 
     One draw of sources serves all writers, so that a row's content stays what one run held at one place.
     """
     pair, pos = donor_sources(rows)
-    return Ablated(torch.where(rows.clean[:, :, None], corrupted.writers[:, pair, pos], clean.writers))
+    return torch.where(rows.clean[:, :, None], corrupted.writers[:, pair, pos], clean.writers)
 
 
 def donor_sources(rows: Rows) -> tuple[Int[Tensor, "pair pos"], Int[Tensor, "pair pos"]]:
@@ -66,10 +57,26 @@ def donor_sources(rows: Rows) -> tuple[Int[Tensor, "pair pos"], Int[Tensor, "pai
     return pair, pos
 
 
-ABLATIONS: dict[str, Ablation] = {"resample": resample, "donor": donor}
+def mean(clean: Activations, corrupted: Activations, rows: Rows) -> Values:
+    """The mean at the same position over the corrupted inputs that have a token there.
+
+    BOS and PAD rows keep the clean value, and so do positions at which no corrupted input has a token.
+    """
+    share = rows.corrupted.to(corrupted.writers)
+    means = torch.einsum("wpsd,ps->wsd", corrupted.writers, share) / share.sum(0).clamp(min=1)[:, None]
+    replaced = rows.clean & rows.corrupted.any(0)
+    return torch.where(replaced[:, :, None], means[:, None], clean.writers)
 
 
-def ablate(name: str, clean: Activations, corrupted: Activations, rows: Rows) -> Ablated:
+def zero(clean: Activations, corrupted: Activations, rows: Rows) -> Values:
+    """The zero vector, at every row; an MLP's output bias goes with it."""
+    return torch.zeros_like(clean.writers)
+
+
+ABLATIONS: dict[str, Ablation] = {"resample": resample, "donor": donor, "mean": mean, "zero": zero}
+
+
+def ablate(name: str, clean: Activations, corrupted: Activations, rows: Rows) -> Values:
     """What every writer is replaced by under a named ablation. Raises UnknownName."""
     if name not in ABLATIONS:
         raise UnknownName("ablation", name, ABLATIONS)

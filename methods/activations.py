@@ -32,6 +32,19 @@ class Activations:
     post: tuple[Float[Tensor, "pair pos _"] | None, ...]
     logits: Float[Tensor, "pair pos vocab"]
 
+    def on(self, pairs: Int[Tensor, " chosen"]) -> "Activations":
+        """The same of some pairs."""
+        return Activations(
+            stream=tuple(x[pairs] for x in self.stream),
+            writers=self.writers[:, pairs],
+            qkv=tuple(x[pairs] for x in self.qkv),
+            pattern=tuple(x[pairs] for x in self.pattern),
+            z=tuple(x[pairs] for x in self.z),
+            pre=tuple(None if x is None else x[pairs] for x in self.pre),
+            post=tuple(None if x is None else x[pairs] for x in self.post),
+            logits=self.logits[pairs],
+        )
+
 
 def normalise(weights: Weights, x: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
     """The model's normalisation without its gain and bias, which live in the maps behind it."""

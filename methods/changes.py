@@ -70,6 +70,10 @@ class Changes:
     clean: Activations
     difference: Float[Tensor, "writer pair pos d_model"]
 
+    def on(self, pairs: Int[Tensor, " chosen"]) -> "Changes":
+        """The same on some pairs."""
+        return Changes(self.weights, self.clean.on(pairs), self.difference[:, pairs])
+
     def follow(self, cuts: Sequence[Cut]) -> Block:
         """The changed logits for each set of ablated edges, on all pairs."""
         device, n_pairs = self.difference.device, self.difference.shape[1]

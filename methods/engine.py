@@ -53,10 +53,10 @@ class Engine:
         with torch.no_grad():
             self.clean_run = run(self.weights, clean)
             self.corrupted_run = run(self.weights, corrupted)
-            replaced = ablate(ablation, self.clean_run, self.corrupted_run, rows)
-            self.ablated: Float[Tensor, "writer pair pos d_model"] = replaced.values
+            self.ablated: Float[Tensor, "writer pair pos d_model"] = ablate(
+                ablation, self.clean_run, self.corrupted_run, rows
+            )
             self.difference = self.ablated - self.clean_run.writers
-        self.keeps_bias = replaced.keeps_bias
         self.forwards = 2.0
         self.backwards = 0.0
         pruned, self._live = prune(self.weights)
@@ -91,7 +91,7 @@ class Engine:
                 writer = parse_edge(edge)[0]
                 m = masks[:, self.graph.edge_index[edge], None, None, None]
                 if writer == "bias":
-                    total = total + (bias if self.keeps_bias else m * bias)
+                    total = total + bias
                 else:
                     total = total + m * current[writer] + (1 - m) * ablated[index[writer]]
             return normalise(weights, total)
@@ -109,26 +109,33 @@ class Engine:
                 current[f"m{layer}"] = post @ mlp.W_out + mlp.b_out
         return read("logits") @ weights.W_U + weights.b_U
 
-    def patch(self, sets: Sequence[Iterable[str]], functional: Functional) -> Float[Tensor, "set pair"]:
-        """The functional of the logits with each set of edges ablated, on every pair. No gradients.
+    def patch(
+        self, sets: Sequence[Iterable[str]], functional: Functional, pairs: Int[Tensor, " chosen"] | None = None
+    ) -> Float[Tensor, "set chosen"]:
+        """The functional of the logits with each set of edges ablated. No gradients.
+
+        pairs: indices of the pairs to run; all by default.
 
         Raises UnknownName for a name that is no edge.
         """
         cuts = [self._cut(edges) for edges in sets]
         with torch.no_grad():
-            every_pair = torch.arange(len(self.clean_logits), device=self.clean_logits.device)
-            result = functional(self.clean_logits, every_pair).repeat(len(cuts), 1)
-            first = [min((self._changes.stage(reader) for reader, _ in cut), default=0) for cut in cuts]
+            changes = self._changes if pairs is None else self._changes.on(pairs)
+            everyone = torch.arange(len(self.clean_logits), device=self.clean_logits.device)
+            number = everyone if pairs is None else pairs
+            clean = self.clean_logits[number]
+            result = functional(clean, number).repeat(len(cuts), 1)
+            first = [min((changes.stage(reader) for reader, _ in cut), default=0) for cut in cuts]
             order = sorted(range(len(cuts)), key=first.__getitem__)
-            per_block = max(1, ROWS_AT_ONCE // self.clean_logits[..., 0].numel())
+            per_block = max(1, ROWS_AT_ONCE // max(1, clean[..., 0].numel()))
             for start in range(0, len(order), per_block):
                 chosen = order[start : start + per_block]
-                block = self._changes.follow([cuts[i] for i in chosen])
+                block = changes.follow([cuts[i] for i in chosen])
                 if len(block.pair):
-                    logits = self.clean_logits[block.pair] + block.logits
+                    logits = clean[block.pair] + block.logits
                     which = torch.tensor(chosen, device=block.pair.device)[block.set]
-                    result[which, block.pair] = functional(logits, block.pair)
-                self.forwards += block.work
+                    result[which, block.pair] = functional(logits, number[block.pair])
+                self.forwards += block.work * len(number) / len(everyone)
         return result
 
     def single_edges(self, functional: Functional) -> Float[Tensor, "edge pair"]:
@@ -149,15 +156,13 @@ class Engine:
             return True
         writer, _ = parse_edge(edge)
         if writer == "bias":
-            return self.keeps_bias
+            return True
         return writer in ("embed", "pos") and self.is_unchanged(edge)
 
     def is_unchanged(self, edge: str) -> bool:
         """Whether ablating the edge changes nothing for its reader, as long as all its writers are clean."""
         writer, reader = parse_edge(edge)
-        if writer == "bias":
-            return self.keeps_bias
-        if edge not in self._live:
+        if writer == "bias" or edge not in self._live:
             return True
         difference = self.difference[self.graph.writer_index[writer]]
         plain = self.weights.norm == "none"  # else other ablated edges into the reader would change the scale

@@ -29,7 +29,7 @@ class Task:
         graph: writers, readers and edges to score.
         clean, corrupted: token ids of both sides of each pair.
         positions: graded positions.
-        ablation: what an ablated edge carries, "resample" or "donor".
+        ablation: what an ablated edge carries: "resample", "donor", "mean" or "zero".
         numeric: whether the output is one number instead of a choice.
         rng: for whatever the method draws at random.
     """

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gaugeblock.methods.ablation import donor_sources
+from gaugeblock.methods.ablation import Rows, donor_sources
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import MethodError, UnknownName
 from support.naive import node_patched, patched, writers
@@ -24,9 +24,23 @@ def ablated(task: Task) -> dict[str, Tensor]:
     corrupted = writers(task.model, task.corrupted)
     if task.ablation == "resample":
         return corrupted
-    pair, pos = donor_sources(task.rows)
+    if task.ablation == "zero":
+        return {w: torch.zeros_like(value) for w, value in corrupted.items()}
     clean, real = writers(task.model, task.clean), task.rows.clean[:, :, None]
+    if task.ablation == "mean":
+        return {w: mean_by_position(value, clean[w], task.rows) for w, value in corrupted.items()}
+    pair, pos = donor_sources(task.rows)
     return {w: torch.where(real, value[pair, pos], clean[w]) for w, value in corrupted.items()}
+
+
+def mean_by_position(corrupted: Tensor, clean: Tensor, rows: Rows) -> Tensor:
+    """Row by row: the mean over the corrupted inputs with a token there, where the clean input has one."""
+    result = clean.clone()
+    for pair, pos in rows.clean.nonzero().tolist():
+        there = corrupted[rows.corrupted[:, pos], pos]
+        if len(there):
+            result[pair, pos] = there.mean(0)
+    return result
 
 
 def random_sets(task: Task, n: int = 12) -> list[list[str]]:
@@ -61,10 +75,16 @@ def test_any_set_of_edges_as_with_plain_hooks(task: Task) -> None:
 
 
 @pytest.mark.parametrize("name", [*RANDOM, *COMPILED])
-def test_any_set_of_edges_in_float32_and_with_donors(name: str) -> None:
-    for dtype, ablation in ((torch.float32, "resample"), (torch.float64, "donor")):
+def test_any_set_of_edges_in_float32_and_under_other_ablations(name: str) -> None:
+    for dtype, ablation in ((torch.float32, "resample"), *((torch.float64, a) for a in ("donor", "mean", "zero"))):
         task = random_task(RANDOM[name], dtype, ablation) if name in RANDOM else compiled_task(name, dtype, ablation)
         check_sets(task, random_sets(task, 6))
+
+
+def test_some_pairs_as_among_all(task: Task) -> None:
+    sets, pairs = random_sets(task, 6), torch.tensor([3, 0])
+    all_pairs, some = task.engine.patch(sets, flat), task.engine.patch(sets, flat, pairs)
+    assert torch.allclose(some, all_pairs[:, pairs], rtol=0, atol=50 * tolerance(task))
 
 
 def test_every_single_edge_as_with_plain_hooks(task: Task) -> None:
