@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, cast, final
 
 from gaugeblock.checker import Claim, check_labels, check_model
 from gaugeblock.checker_evidence import Evidence, Labels
+from gaugeblock.checker_variables import VariablePlace, check_variables
 from gaugeblock.programs.errors import FileError
 from gaugeblock.results import write_text
+from gaugeblock.truth import ABLATIONS
 
 if TYPE_CHECKING:
     from gaugeblock.cases import Case
-
-ABLATIONS = ("resample", "donor")
 
 
 @final
@@ -82,8 +82,13 @@ def certify(case: "Case", ablations: Sequence[str] = ABLATIONS, n_samples: int =
         clean=pairs.clean.cpu(),
         corrupted=pairs.corrupted.cpu(),
         positions=pairs.positions.cpu(),
+        activation=model.activation,
+        sharpness=model.sharpness,
     )
     claims = list(check_model(evidence, model.dtype, n_samples))
+    places = {name: cast(VariablePlace, subspace.to_dict()) for name, subspace in model.subspaces.items()}
+    reads = {edge: [list(read) for read in found] for edge, found in model.edge_reads.items()}
+    claims.append(check_variables(evidence, places, reads, soft=model.sharpness is not None))
     for ablation in ablations:
         claims += check_labels(evidence, cast(Labels, case.truth(ablation).to_dict()))
     return Certificate(case.id, case.hash, tuple(ablations), tuple(claims))

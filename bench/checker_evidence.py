@@ -19,9 +19,14 @@ from torch import Tensor
 from gaugeblock.checker_model import TOLERANCE, Rows, Run, WeightsModel
 from gaugeblock.compiled import semantics
 from gaugeblock.compiled.lowered import Lowered
+from gaugeblock.compiled.semantics import NOTHING, UNKNOWN
 from gaugeblock.programs.program import Program
 
 LARGEST_SET = 3
+
+ROUNDING = 1e-16
+"""Of a writer's content, relative to its norm over all rows; what float64 leaves of it is less."""
+
 INPUT_WRITERS = ("embed", "pos", "bias")
 
 
@@ -35,12 +40,41 @@ class Witness(TypedDict):
     kappa: float
 
 
+class ClassLists(TypedDict):
+    """Names by class."""
+
+    positives: list[str]
+    negatives: list[str]
+    ignored: list[str]
+
+
+class SufficientSets(TypedDict):
+    """Minimal sets of edges that suffice, how they were looked for, and how many sets were tried."""
+
+    sets: list[list[str]]
+    found_by: str
+    tried: int
+
+
+class Part(TypedDict):
+    """One part of the model that changes no logit: its construction, its layer, and its head or its neurons."""
+
+    construction: str
+    layer: int
+    head: int | None
+    neurons: list[int]
+
+
 class Labels(TypedDict):
     """One label file: a case's truth under one ablation. Edges are written "writer->reader".
 
+    nodes, ports, variables: classes of writers, of the q, k and v of heads, and of the program's variables.
+    cancelling: nodes with a positive edge whose ablation as a whole changes nothing.
+    joint: the minimal sets of several edges that matter only together.
+    inert: parts that look live and change no logit; what each is called says under which ablations.
     reads: program edge -> the [operation, port, variable] reads of the lowered program that it carries.
     donor: under `donor`, for each [pair][pos] the corrupted pair and position it takes its values from; used where the
-        clean input has a token. None under `resample`.
+        clean input has a token. None under the other ablations.
     """
 
     ablation: str
@@ -48,15 +82,26 @@ class Labels(TypedDict):
     positives: list[str]
     negatives: list[str]
     ignored: list[str]
+    nodes: ClassLists
+    ports: ClassLists
+    variables: ClassLists
+    cancelling: list[str]
+    joint: list[list[str]]
+    sufficient: SufficientSets
     reads: dict[str, list[list[str]]]
     witnesses: dict[str, Witness]
+    inert: list[Part]
     donor: dict[str, list[list[int]]] | None
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """All that the checker is given, except for the labels. Token ids: the vocabulary, then BOS, then PAD."""
+    """All that the checker is given, except for the labels. Token ids: the vocabulary, then BOS, then PAD.
+
+    activation: of the hidden units, "relu" or "gelu".
+    sharpness: distance between levels of attention scores in a `soft` model; None where attention is saturated.
+    """
 
     weights: Mapping[str, np.ndarray]
     lowered: Lowered
@@ -64,10 +109,12 @@ class Evidence:
     clean: Int[Tensor, "pair pos"]
     corrupted: Int[Tensor, "pair pos"]
     positions: Bool[Tensor, "pair pos"]
+    activation: str = "relu"
+    sharpness: float | None = None
 
     @cached_property
     def model(self) -> WeightsModel:
-        return WeightsModel(self.weights)
+        return WeightsModel(self.weights, activation=self.activation)
 
     @cached_property
     def clean_run(self) -> Run:
@@ -97,10 +144,24 @@ class Evidence:
 
 
 class Experiment:
-    """What ablating edges does, measured under one ablation. Knows no labels."""
+    """What ablating edges does, measured under one ablation. Knows no labels.
 
-    def __init__(self, evidence: Evidence, ablation: str, donor: Mapping[str, Sequence[Sequence[int]]] | None) -> None:
+    Args:
+        possible: edges that can matter; by default all that are live.
+        woken: edges that matter though no part of the program is behind them: camouflage that this ablation wakes.
+    """
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        ablation: str,
+        donor: Mapping[str, Sequence[Sequence[int]]] | None,
+        possible: frozenset[str] | None = None,
+        woken: frozenset[str] = frozenset(),
+    ) -> None:
         self.evidence = evidence
+        self.possible = evidence.model.live if possible is None else possible
+        self.woken = woken
         self.ablation = ablation
         self.donor = None if donor is None else (torch.as_tensor(donor["pair"]), torch.as_tensor(donor["pos"]))
         self._effects: dict[frozenset[str], Float[Tensor, " pair"]] = {}
@@ -117,10 +178,40 @@ class Experiment:
         """The ablation's values of each variable of the lowered program, as codes."""
         clean, source = self.evidence.clean_codes, self.evidence.corrupted_codes
         return {
-            name: self._ablated(torch.as_tensor(source[name]), torch.as_tensor(clean[name])).numpy() for name in clean
+            name: self._ablated_codes(torch.as_tensor(source[name]), torch.as_tensor(clean[name])).numpy()
+            for name in clean
         }
 
-    def _ablated(self, source: Tensor, clean: Tensor) -> Tensor:
+    def _ablated(self, source: Rows, clean: Rows) -> Rows:
+        """What stands in a writer's place."""
+        if self.ablation == "zero":
+            return torch.zeros_like(clean)
+        if self.ablation != "mean":
+            return self._moved(source, clean)
+        there = self.evidence.real(self.evidence.corrupted)
+        result = clean.clone()
+        for pos in range(clean.shape[1]):
+            if bool(there[:, pos].any()):
+                result[self.evidence.real(self.evidence.clean)[:, pos], pos] = source[there[:, pos], pos].mean(0)
+        return result
+
+    def _ablated_codes(self, source: Tensor, clean: Tensor) -> Tensor:
+        """The same for a variable's codes: UNKNOWN where different ones are averaged."""
+        if self.ablation == "zero":
+            return torch.full_like(clean, NOTHING)
+        if self.ablation != "mean":
+            return self._moved(source, clean)
+        there = self.evidence.real(self.evidence.corrupted)
+        result = clean.clone()
+        for pos in range(clean.shape[1]):
+            if bool(there[:, pos].any()):
+                codes = source[there[:, pos], pos].unique()
+                code = codes[0] if len(codes) == 1 else UNKNOWN
+                result[self.evidence.real(self.evidence.clean)[:, pos], pos] = code
+        return result
+
+    def _moved(self, source: Tensor, clean: Tensor) -> Tensor:
+        """The corrupted run's values at the same place, or where the donors say."""
         if self.donor is None:
             return source
         real = self.evidence.real(self.evidence.clean)
@@ -133,6 +224,17 @@ class Experiment:
         if pairs is not None:
             run, difference = run.on(pairs), {writer: rows[pairs] for writer, rows in difference.items()}
         return self.evidence.model.patched(run, difference, edges)
+
+    def rounding(self, edges: Iterable[str], pairs: Int[Tensor, " some"]) -> float:
+        """How far a graded logit moves where all that is put in place is off by ROUNDING."""
+        generator, run = torch.Generator().manual_seed(0), self.evidence.clean_run.on(pairs)
+        exact = {writer: rows[pairs] for writer, rows in self.difference.items()}
+        off = {
+            writer: rows + ROUNDING * run.written[writer].norm() * torch.randn(rows.shape, generator=generator).double()
+            for writer, rows in exact.items()
+        }
+        one, other = (self.evidence.model.patched(run, rows, edges) for rows in (exact, off))
+        return float(self.graded(one - other, pairs).max())
 
     def effect(self, edges: Iterable[str]) -> Float[Tensor, " pair"]:
         """Per pair, the largest change of a graded logit."""
@@ -166,9 +268,9 @@ class Experiment:
 
     @cached_property
     def minimal_sets(self) -> tuple[frozenset[str], ...]:
-        """All sets of at most three live edges that matter while no proper subset of them does; small ones first."""
+        """All sets of at most three possible edges that matter while no proper subset does; small ones first."""
         found: list[frozenset[str]] = []
-        candidates = [e for e in self.evidence.model.edges if e in self.evidence.model.live and not self.is_void(e)]
+        candidates = [e for e in self.evidence.model.edges if e in self.possible and not self.is_void(e)]
         for size in range(1, LARGEST_SET + 1):
             for edges in map(frozenset, combinations(candidates, size)):
                 if not any(known <= edges for known in found) and self.matters(edges):

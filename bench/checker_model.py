@@ -1,7 +1,7 @@
 """The checker's own reading of a model: its edges, which of them are live, and patched forwards, from weights alone.
 
-Nothing here is shared with what makes the labels. Models: no normalisation, ReLU, bidirectional attention, scores
-divided by sqrt(d_head). A writer or reader is named as in edges: `embed`, `a0.h1`, `a0.h1.q`, `m0`, `logits`.
+Nothing here is shared with what makes the labels. Models: no normalisation, ReLU or GELU, bidirectional attention,
+scores divided by sqrt(d_head). A writer or reader is named as in edges: `embed`, `a0.h1`, `a0.h1.q`, `m0`, `logits`.
 """
 
 import math
@@ -25,7 +25,7 @@ class Run:
     """What one forward pass leaves behind, by name of writer, head or reader.
 
     `ports`: what a head's q, k and v maps make of the stream. `weights`: attention, [pair, query, key].
-    `mixed`: attention times values. `pre`: what goes into the ReLU.
+    `mixed`: attention times values. `pre`: what goes into the hidden units.
     """
 
     written: dict[str, Rows] = field(default_factory=dict)
@@ -57,9 +57,13 @@ class WeightsModel:
     Args:
         weights: HookedTransformer's parameters by name.
         dtype: to compute in.
+        activation: of the hidden units, "relu" or "gelu".
     """
 
-    def __init__(self, weights: Mapping[str, np.ndarray], dtype: torch.dtype = torch.float64) -> None:
+    def __init__(
+        self, weights: Mapping[str, np.ndarray], dtype: torch.dtype = torch.float64, activation: str = "relu"
+    ) -> None:
+        self.activation = {"relu": torch.relu, "gelu": torch.nn.functional.gelu}[activation]
         self.p = {name: torch.as_tensor(np.asarray(array)).to(dtype) for name, array in weights.items()}
         self.n_layers = sum(name.endswith(".attn.W_Q") for name in weights)
         self.heads: list[list[int]] = []
@@ -194,7 +198,8 @@ class WeightsModel:
             if self.has_mlp(layer):
                 own, name = self.neurons[layer], f"m{layer}"
                 run.pre[name] = stream @ self.mlp(layer, "W_in")[:, own] + self.mlp(layer, "b_in")[own]
-                run.written[name] = run.pre[name].relu() @ self.mlp(layer, "W_out")[own] + self.mlp(layer, "b_out")
+                after = self.activation(run.pre[name])
+                run.written[name] = after @ self.mlp(layer, "W_out")[own] + self.mlp(layer, "b_out")
                 stream = stream + run.written[name]
         run.logits = stream @ self.p["unembed.W_U"] + self.p["unembed.b_U"]
         return run
@@ -255,7 +260,7 @@ class WeightsModel:
         before = run.pre[name][rows]
         after = before + seen[rows] @ self.mlp(layer, "W_in")[:, own]
         change = torch.zeros_like(run.written[name])
-        change[rows] = (after.relu() - before.relu()) @ self.mlp(layer, "W_out")[own]
+        change[rows] = (self.activation(after) - self.activation(before)) @ self.mlp(layer, "W_out")[own]
         return change
 
 

@@ -9,6 +9,7 @@ import typer
 from gaugeblock.programs.errors import GaugeblockError, InputError, ProgramError
 
 if TYPE_CHECKING:
+    from gaugeblock.cases import Case
     from gaugeblock.programs.program import Program
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ app = typer.Typer(
 Suites = Annotated[
     list[str] | None, typer.Option("--suite", "-s", help="A suite (quick, core) or a case id; repeatable.")
 ]
-Ablation = Annotated[str, typer.Option(help="What an ablated edge carries: resample or donor.")]
+Ablation = Annotated[str, typer.Option(help="What an ablated edge carries: resample, donor, mean or zero.")]
 
 
 def main() -> None:
@@ -106,7 +107,7 @@ def programs(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A program, see `gaugeblock programs`.")],
+    name: Annotated[str, typer.Argument(help="A program, see `gaugeblock programs`; with --picture also a case id.")],
     inputs: Annotated[
         list[str] | None, typer.Option("--input", "-i", help='Run it on this: "3 1 2" or "(())"; repeatable.')
     ] = None,
@@ -124,14 +125,15 @@ def show(
 
     from gaugeblock.programs.registry import get
 
-    program = get(name)
+    case = _case(name) if picture is not None and set(name) & set("@/#") else None
+    program = case.program if case is not None else get(name)
     given = [_tokens(program, text) for text in inputs or []]
     examples = given or sorted(program.sample(np.random.default_rng(0), 5), key=len)
     if picture is not None:
         from gaugeblock.pictures import draw
 
         path = out or Path(f"{program.name}-{picture}.svg")
-        draw(picture, program, examples[len(examples) // 2], which).save(path)
+        draw(picture, case or program, examples[len(examples) // 2], which).save(path)
         print(path)
         return
     outputs = [program(xs) for xs in examples]  # a wrong input shows before anything is compiled
@@ -140,6 +142,7 @@ def show(
         print(f"{program.source}\n")
     print(f"vocabulary   {_vocabulary(program, 80)}")
     print(f"longest      {program.max_len} tokens")
+    print(f"tags         {', '.join(program.tags) or 'none'}")
     print(f"domain       {program.domain.description}\n")
     for xs, output in zip(examples, outputs):
         print(f"{_shown(xs)}  ->  {_shown(output)}")
@@ -169,18 +172,26 @@ def compile_(
 def certify(
     cases: Annotated[list[str] | None, typer.Argument(help="Case ids.")] = None,
     suite: Suites = None,
-    ablation: Annotated[list[str] | None, typer.Option(help="Repeatable; resample and donor by default.")] = None,
+    ablation: Annotated[list[str] | None, typer.Option(help="Repeatable; all by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder to write the certificates to, as JSON.")
+    ] = None,
 ) -> None:
     """Check the certificates of cases anew. Exit code 1 if a claim fails."""
     from rich.text import Text
 
     from gaugeblock.cases import case as load_case
     from gaugeblock.certificate import certify as check
+    from gaugeblock.results import certificate_path
     from gaugeblock.runner import case_ids
+    from gaugeblock.truth import ABLATIONS
 
     console, failures = _console(), 0
     for case in case_ids([*(cases or []), *(suite or [])] or ["quick"]):
-        certificate = check(load_case(case), tuple(ablation or ("resample", "donor"))).to_dict()
+        found = check(load_case(case), tuple(ablation or ABLATIONS))
+        certificate = found.to_dict()
+        if out is not None:
+            found.write(certificate_path(out, case, found.ablations))
         console.print(Text(f"{'✓' if certificate['ok'] else '✗'} {case}", style="bold"))
         for claim in certificate["claims"]:
             where = f" ({claim['ablation']})" if claim["ablation"] else ""
@@ -190,6 +201,17 @@ def certify(
     if failures:
         print(f"gaugeblock: {failures} certificates fail", file=sys.stderr)
         raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    case: Annotated[str, typer.Argument(help="A case id.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
+) -> None:
+    """Write a case as a folder that needs nothing of this library: weights, pairs, truth, certificate."""
+    from gaugeblock.export import export as write
+
+    print(write(_case(case), out))
 
 
 @app.command()
@@ -221,6 +243,12 @@ def _report(folder: Path) -> int:
     _console().print(terminal_table(board))
     print(f"\npage: {write_page(folder).resolve()}")
     return len(board.failed)
+
+
+def _case(name: str) -> "Case":
+    from gaugeblock.cases import case
+
+    return case(name)
 
 
 def _compile(program: "Program", device: str, dtype: str | None) -> Any:

@@ -1,8 +1,9 @@
 """One method on one case: run it, score it against the truth, and say what it cost."""
 
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Float
 from gaugeblock.certificate import certify
 from gaugeblock.entrants import Given, entrant
 from gaugeblock.environment import checkout, peak_memory, versions
+from gaugeblock.levels import Classes
 from gaugeblock.methods.task import Task
 from gaugeblock.metrics.faithfulness import SIZES, cmd, cpr, faithfulness_curve, regret
 from gaugeblock.metrics.recovery import stratum
@@ -40,7 +42,7 @@ def evaluate(
     Args:
         method: a registered name, "file.py:function", or a function (task, **params) -> scores.
         case: a case or its id.
-        ablation: what an ablated edge carries: "resample" or "donor".
+        ablation: what an ablated edge carries: "resample", "donor", "mean" or "zero".
         seed: for whatever the method draws at random.
         params: of the method.
 
@@ -67,11 +69,11 @@ def evaluate(
     if infinite:
         raise MethodError(f"method {chosen.name!r} gave {infinite[0]!r} an infinite score; scores are finite")
 
-    edges = [e for e in case.model.graph.edges if e in truth.positives or e in truth.negatives]
-    labels = np.array([e in truth.positives for e in edges])
     dtype = str(case.model.hooked.cfg.dtype).removeprefix("torch.")
     noise = noise_floor(edge_scores.values(), NOISE[dtype])
-    ranks = strengths(edge_scores, edges, chosen.signed, noise)
+    scored = [_Scored.of(case.model.graph.edges, c, edge_scores, chosen.signed, noise) for c in truth.alternatives]
+    best = max(scored, key=lambda s: (s.recovery["skill"] or 0.0, s.recovery["auprc"] or 0.0))
+    edges, ranks, labels = best.edges, best.ranks, best.labels
     faithfulness, per_pair, curve = _faithfulness(task, edges, ranks, labels)
     commit, dirty = checkout()
     return Result(
@@ -85,7 +87,7 @@ def evaluate(
         case_hash=case.hash,
         ablation=ablation,
         seed=seed,
-        scores=recovery_scores(ranks, labels, edges) | faithfulness,
+        scores=best.recovery | faithfulness,
         pair_scores={"faithfulness": per_pair},
         edge_scores=edge_scores,
         signed=chosen.signed,
@@ -99,6 +101,26 @@ def evaluate(
         dirty=dirty,
         device=str(next(case.model.hooked.parameters()).device),
     )
+
+
+@final
+@dataclass(frozen=True)
+class _Scored:
+    """A method's scores beside one reading of the truth."""
+
+    edges: list[str]
+    labels: Bool[np.ndarray, "edges"]
+    ranks: Float[np.ndarray, "edges"]
+    recovery: dict[str, float | None]
+
+    @staticmethod
+    def of(
+        graph_edges: Sequence[str], classes: Classes, scores: Mapping[str, float], signed: bool, noise: float
+    ) -> "_Scored":
+        edges = [e for e in graph_edges if e in classes.positives or e in classes.negatives]
+        labels = np.array([e in classes.positives for e in edges], dtype=bool)
+        ranks = strengths(scores, edges, signed, noise)
+        return _Scored(edges, labels, ranks, recovery_scores(ranks, labels, edges))
 
 
 def _faithfulness(

@@ -1,33 +1,32 @@
 """Ground truth: the class of every edge of a case's model, on its pairs, under an ablation.
 
-Positive: an edge of the lowered program that is exercised. Negative: not live, so that no ablation of any set of
-negatives can change a logit. Ignored: the rest, never scored. Exercised means: member of an inclusion-minimal set of
-at most three edges whose joint ablation from the clean state changes the graded logits of some pair.
+Positive: an edge of the lowered program that is exercised. Negative: not live once the parts are left out that are
+proved inert under the ablation, so that no ablation of any set of negatives can change a logit. Ignored: the rest,
+never scored. Exercised means: member of an inclusion-minimal set of at most three edges whose joint ablation from the
+clean state changes the graded logits of some pair.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any, final
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
+from gaugeblock.compiled.inert import Inert
 from gaugeblock.compiled.model import CompiledModel
-from gaugeblock.methods.ablation import Rows, donor_sources
-from gaugeblock.methods.task import Task
+from gaugeblock.effects import Effects
+from gaugeblock.levels import Classes, node_classes, port_classes, variable_classes
+from gaugeblock.methods.ablation import ABLATIONS as ABLATION_FUNCTIONS
+from gaugeblock.methods.ablation import donor_sources
 from gaugeblock.pairs import Pairs
+from gaugeblock.sufficient import Sufficient, sufficient_sets
 
-ABLATIONS = ("resample", "donor")
-"""Ablations for which truth is known."""
-
-TOLERANCE = 1e-9
-"""A set of edges matters on a pair if it moves a graded logit by more than this times (1 + max |logit|)."""
+ABLATIONS = tuple(ABLATION_FUNCTIONS)
+"""Ablations for which truth is known: all there are."""
 
 LARGEST_SET = 3
-
-Effects = Callable[[Sequence[tuple[str, ...]]], Float[np.ndarray, "sets pairs"]]
 
 
 @final
@@ -52,71 +51,120 @@ class Witness:
 @dataclass(frozen=True)
 class Truth:
     """Attributes:
-    positives, negatives, ignored: a partition of the graph's edges.
+    edges: classes of the graph's edges.
+    nodes, ports, variables: the same for writers, for the q, k and v of heads, and for variables of the program.
+    cancelling: nodes with a true edge whose ablation as a whole changes nothing.
+    joint: the minimal sets of two or three edges that matter only together.
+    sufficient: minimal sets of edges that suffice.
     reads: program edge -> the (operation, port, variable) reads it carries.
     witnesses: one per positive.
+    inert: parts of the model that look live and change no logit, wherever their proof holds.
     donor: for `donor`, the (pair, position) from which each position's ablated values come; else None.
     """
 
     ablation: str
-    positives: frozenset[str]
-    negatives: frozenset[str]
-    ignored: frozenset[str]
+    edges: Classes
+    nodes: Classes
+    ports: Classes
+    variables: Classes
+    cancelling: frozenset[str]
+    joint: tuple[tuple[str, ...], ...]
+    sufficient: Sufficient
     reads: dict[str, tuple[tuple[str, str, str], ...]]
     witnesses: dict[str, Witness]
     numeric: bool
+    inert: tuple[Inert, ...] = ()
     donor: tuple[list[list[int]], list[list[int]]] | None = None
+
+    @property
+    def positives(self) -> frozenset[str]:
+        """True edges."""
+        return self.edges.positives
+
+    @property
+    def negatives(self) -> frozenset[str]:
+        """False edges."""
+        return self.edges.negatives
+
+    @property
+    def ignored(self) -> frozenset[str]:
+        """Edges that are never scored."""
+        return self.edges.ignored
 
     @property
     def program(self) -> frozenset[str]:
         """Edges along which the lowered program passes a variable."""
         return frozenset(self.reads)
 
+    @property
+    def alternatives(self) -> tuple[Classes, ...]:
+        """What a method's edges are compared with, the best match counting: one for each minimal sufficient set, in
+        which positives that only other such sets hold are ignored."""
+        sets = self.sufficient.sets
+        found = []
+        for own in sets[:1] if len(sets) < 2 else sets:
+            private = frozenset().union(*sets) - own
+            found.append(Classes(self.positives - private, self.negatives, self.ignored | (self.positives & private)))
+        return tuple(found) or (self.edges,)
+
     def to_dict(self) -> dict[str, Any]:
         """The label file: all that the checker is told."""
         return {
             "ablation": self.ablation,
             "numeric": self.numeric,
-            "positives": sorted(self.positives),
-            "negatives": sorted(self.negatives),
-            "ignored": sorted(self.ignored),
+            **self.edges.to_dict(),
+            "nodes": self.nodes.to_dict(),
+            "ports": self.ports.to_dict(),
+            "variables": self.variables.to_dict(),
+            "cancelling": sorted(self.cancelling),
+            "joint": [list(edges) for edges in self.joint],
+            "sufficient": self.sufficient.to_dict(),
             "reads": {edge: [list(read) for read in reads] for edge, reads in sorted(self.reads.items())},
             "witnesses": {
                 edge: {"pair": w.pair, "set": list(w.edges), "effect": w.effect, "kappa": w.kappa}
                 for edge, w in sorted(self.witnesses.items())
             },
+            "inert": [asdict(part) | {"neurons": list(part.neurons)} for part in self.inert],
             "donor": None if self.donor is None else {"pair": self.donor[0], "pos": self.donor[1]},
         }
 
 
 def label(model: CompiledModel, pairs: Pairs, ablation: str) -> Truth:
-    """Classes of all edges, in float64."""
-    exact = model.to(dtype=torch.float64)
-    live = model.live_edges
-    task = Task.build(
-        exact.hooked, exact.graph, pairs.clean, pairs.corrupted, pairs.positions, ablation,
-        numeric=pairs.numeric, pad_token=model.pad, donor_seed=pairs.donor_seed,
-    )  # fmt: skip
-    candidates = [e for e in model.graph.edges if e in live and not task.engine.is_void(e)]
-    witnesses = find_witnesses(candidates, _effects(task), task_tolerance(task))
+    """Truth at every level, in float64."""
+    graph, live, true = model.graph, model.live_edges_under(ablation), model.live_edges_under(None)
+    effects = Effects(model, pairs, ablation)
+    candidates = [e for e in graph.edges if e in true and not effects.task.engine.is_void(e)]
+    witnesses, minimal = find_witnesses(candidates, effects.of, effects.tolerance)
     positives = frozenset(witnesses) & model.program_edges
-    negatives = frozenset(model.graph.edges) - live
+    negatives = frozenset(graph.edges) - live
+    edges = Classes(positives, negatives, frozenset(graph.edges) - positives - negatives)
+    whole = effects.any_moves([graph.outgoing(writer) for writer in graph.writers])
+    nodes, cancelling = node_classes(graph, edges, dict(zip(graph.writers, whole.tolist(), strict=True)))
     return Truth(
         ablation=ablation,
-        positives=positives,
-        negatives=negatives,
-        ignored=frozenset(model.graph.edges) - positives - negatives,
+        edges=edges,
+        nodes=nodes,
+        ports=port_classes(graph, edges),
+        variables=variable_classes(model.edge_reads, edges),
+        cancelling=cancelling,
+        joint=tuple(s for s in minimal if len(s) > 1),
+        sufficient=sufficient_sets(candidates, positives, effects.any_moves),
         reads=model.edge_reads,
         witnesses={edge: w for edge, w in witnesses.items() if edge in positives},
         numeric=pairs.numeric,
-        donor=_donor(model, pairs) if ablation == "donor" else None,
+        inert=model.provenance.inert,
+        donor=_donor(effects) if ablation == "donor" else None,
     )
 
 
-def find_witnesses(candidates: Sequence[str], effects: Effects, tolerance: float) -> dict[str, Witness]:
-    """For each exercised edge the first of its smallest minimal sets, sizes in order."""
+def find_witnesses(
+    candidates: Sequence[str],
+    effects: Callable[[Sequence[tuple[str, ...]]], Float[np.ndarray, "sets pairs"]],
+    tolerance: float,
+) -> tuple[dict[str, Witness], list[tuple[str, ...]]]:
+    """(for each exercised edge the first of its smallest minimal sets, all minimal sets), sizes in order."""
     witnesses: dict[str, Witness] = {}
-    minimal: list[frozenset[str]] = []
+    minimal: list[tuple[str, ...]] = []
     alone: set[str] = set()
     for size in range(1, LARGEST_SET + 1):
         sets = [s for s in combinations([c for c in candidates if c not in alone], size) if not _covered(s, minimal)]
@@ -126,39 +174,20 @@ def find_witnesses(candidates: Sequence[str], effects: Effects, tolerance: float
             matters = effect > tolerance
             if not matters.any():
                 continue
-            minimal.append(frozenset(edges))
+            minimal.append(edges)
             if size == 1:
                 alone.update(edges)
             pair = int(effect.argmax())
             witness = Witness(edges, pair, float(effect[pair]), float(matters.mean()))
             for edge in edges:
                 witnesses.setdefault(edge, witness)
-    return witnesses
+    return witnesses, minimal
 
 
-def _covered(edges: Iterable[str], minimal: list[frozenset[str]]) -> bool:
-    return any(smaller <= set(edges) for smaller in minimal)
+def _covered(edges: Iterable[str], minimal: list[tuple[str, ...]]) -> bool:
+    return any(set(smaller) <= set(edges) for smaller in minimal)
 
 
-def task_tolerance(task: Task) -> float:
-    """TOLERANCE on the scale of the task's clean logits."""
-    return TOLERANCE * (1 + float(task.engine.clean_logits.abs().max()))
-
-
-def _effects(task: Task) -> Effects:
-    clean = task.engine.clean_logits
-    graded = task.positions[:, :, None]
-
-    def change(logits: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
-        return ((logits - clean[pair]).abs() * graded[pair]).flatten(1).amax(1)
-
-    def effects(sets: Sequence[tuple[str, ...]]) -> Float[np.ndarray, "sets pairs"]:
-        return task.engine.patch(sets, change).double().cpu().numpy()
-
-    return effects
-
-
-def _donor(model: CompiledModel, pairs: Pairs) -> tuple[list[list[int]], list[list[int]]]:
-    rows = Rows(model.real(pairs.clean), model.real(pairs.corrupted), pairs.donor_seed)
-    pair, pos = donor_sources(rows)
+def _donor(effects: Effects) -> tuple[list[list[int]], list[list[int]]]:
+    pair, pos = donor_sources(effects.task.rows)
     return pair.tolist(), pos.tolist()

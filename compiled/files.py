@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from gaugeblock.compiled.inert import Inert
 from gaugeblock.compiled.lowered import (
     Attention,
     Condition,
@@ -111,6 +112,7 @@ def _record(model: CompiledModel) -> dict[str, Any]:
             "sites": model.provenance.sites,
             "neurons": {k: list(v) for k, v in model.provenance.neurons.items()},
             "basis": None if model.provenance.basis is None else model.provenance.basis.tolist(),
+            "inert": _plain(model.provenance.inert),
         },
         "lowered": _plain(model.lowered),
     }
@@ -128,6 +130,7 @@ def _restored(record: dict[str, Any], weights: dict[str, np.ndarray], device: st
             where["sites"],
             {k: tuple(v) for k, v in where["neurons"].items()},
             None if where["basis"] is None else np.array(where["basis"]),
+            _revived(where["inert"]),
         ),
         margins=record["margins"],
         error_bound=record["error_bound"],
@@ -175,7 +178,7 @@ def _plain(x: Any) -> Any:
 
 _KINDS = {
     k.__name__: k
-    for k in (Lowered, Output, Variable, Condition, Ranking, Read, Attention, Form, Table, Total, GraphNode)
+    for k in (Lowered, Output, Variable, Condition, Ranking, Read, Attention, Form, Table, Total, GraphNode, Inert)
 }
 
 

@@ -26,23 +26,23 @@ class HeadWeights:
     o: Float[np.ndarray, "moved d_model"]
 
 
-def step_of(op: Attention) -> float:
+def step_of(op: Attention, gap: float = GAP) -> float:
     """How much a condition that is met adds to a score."""
     if op.ranking is not None:
-        return GAP * (int(op.ranking.levels.max()) + 2)
-    return GAP if op.counts_sink else 2 * GAP
+        return gap * (int(op.ranking.levels.max()) + 2)
+    return gap if op.counts_sink else 2 * gap
 
 
-def head_weights(op: Attention, lowered: Lowered, where: Layout) -> HeadWeights:
-    """The head of an operation; scores are meant undivided by sqrt(d_head)."""
+def head_weights(op: Attention, lowered: Lowered, where: Layout, gap: float = GAP) -> HeadWeights:
+    """The head of an operation, its levels of scores `gap` apart; scores are meant undivided by sqrt(d_head)."""
     d_model = len(where.labels)
     levels = 0 if op.ranking is None else int(op.ranking.levels.max())
-    step = step_of(op)
+    step = step_of(op, gap)
     full = step * len(op.conditions)
     if op.counts_sink:
         sink = full + math.log(op.sink)
     else:
-        sink = full - (GAP if op.ranking is not None else step / 2)
+        sink = full - (gap if op.ranking is not None else step / 2)
     queries, keys = [], []  # columns of length d_model + 1
 
     def column(entries: dict[int, float], bias: float = 0.0) -> np.ndarray:
@@ -53,7 +53,7 @@ def head_weights(op: Attention, lowered: Lowered, where: Layout) -> HeadWeights:
         return result
 
     # BOS: at its level for real queries, above everything for BOS and PAD queries
-    above = sink + GAP * (levels + 2)
+    above = sink + gap * (levels + 2)
     queries.append(column({where.directions[PRESENT][0]: -above}, sink + above))
     keys.append(column({where.directions[BOS][0]: 1.0}))
     for condition in op.conditions:
@@ -65,7 +65,7 @@ def head_weights(op: Attention, lowered: Lowered, where: Layout) -> HeadWeights:
                 weights = dict.fromkeys(query_codes, step)
                 queries.append(column(_feature(lowered.variables[condition.query], where, weights, is_query=True)))
     if op.ranking is not None:
-        heights = {c: GAP * float(level) for c, level in enumerate(op.ranking.levels)}
+        heights = {c: gap * float(level) for c, level in enumerate(op.ranking.levels)}
         keys.append(column(_feature(lowered.variables[op.ranking.variable], where, heights)))
         queries.append(column({}, 1.0))
     v, o = _moves(op, lowered, where)

@@ -48,15 +48,24 @@ def _head_reads(weights: Weights, graph: Graph, layer: int, head: int, later: Ma
         return
     before = [output_map(weights, w) for w in graph.writers if _is_before(w, layer)]
     content = np.vstack(before)
-    reads[f"{name}.v"] = W_V @ carried
-    reads[f"{name}.q"] = W_Q @ (content @ W_K).T  # what b_K adds is the same for every key: softmax ignores it
-    reads[f"{name}.k"] = W_K @ np.vstack([content @ W_Q, weights[at + "b_Q"][head]]).T
+    asked = np.vstack([_product(content, W_Q), weights[at + "b_Q"][head]])
+    reads[f"{name}.v"] = _product(carried.T, W_V.T).T
+    # what b_K adds is the same for every key: softmax ignores it
+    reads[f"{name}.q"] = _product(_product(content, W_K), W_Q.T).T
+    reads[f"{name}.k"] = _product(asked, W_K.T).T
 
 
 def _meeting(weights: Weights, graph: Graph, reads: dict[str, Matrix]) -> frozenset[str]:
     outputs = {writer: output_map(weights, writer) for writer in graph.writers}
     ends = {edge: parse_edge(edge) for edge in graph.edges}
     return frozenset(e for e, (w, r) in ends.items() if r in reads and _meets(outputs[w], reads[r]).any())
+
+
+def _product(rows: Matrix, matrix: Matrix) -> Matrix:
+    """rows · matrix, where rows that are only rounding are zero."""
+    result = rows @ matrix
+    size = np.linalg.norm(rows, axis=1) * np.linalg.norm(matrix)
+    return result * (np.linalg.norm(result, axis=1) > TOLERANCE * size)[:, None]
 
 
 def _meets(rows: Matrix, columns: Matrix) -> np.ndarray:
@@ -101,7 +110,12 @@ def _is_before(writer: str, layer: int) -> bool:
 
 
 def _stacked(reads: dict[str, Matrix]) -> Matrix:
-    return np.hstack(list(reads.values()))
+    """All columns, parallel ones once: else their number would grow with every layer."""
+    columns = np.hstack(list(reads.values()))
+    size = np.linalg.norm(columns, axis=0)
+    columns = columns[:, size > 0] / size[size > 0]
+    first = np.unique(columns.round(12) + 0.0, axis=1, return_index=True)[1]
+    return columns[:, np.sort(first)]
 
 
 def _n_layers(weights: Weights) -> int:

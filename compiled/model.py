@@ -1,5 +1,6 @@
 """The compiled model: a HookedTransformer together with what each of its parts is for."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,9 +13,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gaugeblock.compiled.assemble import LOGIT, Weights
-from gaugeblock.compiled.graph import Graph
+from gaugeblock.compiled.graph import Graph, Place
 from gaugeblock.compiled.hooked import Activation, hooked
+from gaugeblock.compiled.inert import Inert, proved, without
 from gaugeblock.compiled.labels import live_edges, structural_edges
+from gaugeblock.compiled.layout import layout
 from gaugeblock.compiled.lowered import Lowered, Output
 from gaugeblock.programs.operations import surface
 from gaugeblock.programs.program import Program
@@ -33,12 +36,35 @@ class Provenance:
         sites: operation -> the node that carries it out, `a{l}.h{h}` or `m{l}`.
         neurons: MLP operation -> indices of its hidden units.
         basis: orthonormal rows, row i the residual direction that `directions[i]` names; None for the unit vectors.
+        inert: parts that look live and are proved to change no logit.
     """
 
     directions: tuple[str, ...]
     sites: dict[str, str]
     neurons: dict[str, tuple[int, ...]]
     basis: Float[np.ndarray, "d_model d_model"] | None = None
+    inert: tuple[Inert, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class Subspace:
+    """Where a variable is.
+
+    Attributes:
+        directions: orthonormal rows: one per value (one-hot), one (scalar), or two (ratio: the sum over 1 + count, and
+            1 over 1 + count, which the sums of one head share).
+        written: the node that writes it, `embed`, `pos`, `a{l}.h{h}` or `m{l}`.
+        read: the last node that reads it, or `logits`; None where no output depends on it.
+    """
+
+    directions: Float[np.ndarray, "direction d_model"]
+    written: str
+    read: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"directions": self.directions.tolist(), "written": self.written, "read": self.read}
 
 
 @final
@@ -107,6 +133,23 @@ class CompiledModel:
         return frozenset(self.edge_reads)
 
     @cached_property
+    def subspaces(self) -> dict[str, Subspace]:
+        """Where each variable of the lowered program is, implicit ones included."""
+        where, sites, basis = layout(self.lowered).directions, self.provenance.sites, self.provenance.basis
+        axes = np.eye(self.weights["embed.W_E"].shape[1]) if basis is None else basis
+        readers: dict[str, list[str]] = {name: [] for name in where}
+        for operation, _, name in self.lowered.flow:
+            readers[name].append(sites.get(operation, operation))
+        return {
+            name: Subspace(
+                directions=axes[list(where[name])],
+                written=sites.get(variable.writer, variable.writer),
+                read=max(readers[name], key=lambda node: (_half_layer(node), node), default=None),
+            )
+            for name, variable in self.lowered.variables.items()
+        }
+
+    @cached_property
     def structural_edges(self) -> frozenset[str]:
         """Edges whose writer's output directions meet the reader's input map."""
         return structural_edges(self.weights, self.graph)
@@ -115,6 +158,20 @@ class CompiledModel:
     def live_edges(self) -> frozenset[str]:
         """Edges on the backward slice from the unembedding; no other can change a logit."""
         return live_edges(self.weights, self.graph)
+
+    def live_edges_under(self, ablation: str | None) -> frozenset[str]:
+        """Live edges of the weights without the parts that are proved inert under an ablation; without any if None.
+
+        No set of other edges changes a logit, whatever else is ablated.
+        """
+        parts = self.provenance.inert if ablation is None else proved(self.provenance.inert, ablation)
+        if parts not in self._reduced:
+            self._reduced[parts] = live_edges(without(self.weights, parts), self.graph) if parts else self.live_edges
+        return self._reduced[parts]
+
+    @cached_property
+    def _reduced(self) -> dict[tuple[Inert, ...], frozenset[str]]:
+        return {}
 
     def to(self, device: str | None = None, dtype: torch.dtype | None = None) -> "CompiledModel":
         """The same model on another device or in another precision."""
@@ -172,6 +229,14 @@ class CompiledModel:
         from gaugeblock.compiled.files import save
 
         save(self, Path(path))
+
+
+def _half_layer(node: str) -> float:
+    """When a node computes: heads of layer l at 2l, its MLP at 2l + 1, the logits last."""
+    place = Place.of(node)
+    if place.kind == "logits":
+        return math.inf
+    return -1.0 if place.layer is None else 2.0 * place.layer + (place.kind == "mlp")
 
 
 def _chosen(logits: np.ndarray) -> np.ndarray:

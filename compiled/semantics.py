@@ -83,6 +83,8 @@ def _attend(lowered: Lowered, op: Attention, codes: Mapping[str, Codes], replace
         best = np.where(selected, height, -1).max(-1, keepdims=True)
         selected &= (height == best) | unknown
     doubtful = unknown.any(-1)
+    sink = np.all([see(port, BOS)[:, 0] == 0 for port in ("k", "v")], axis=0)  # without it nothing catches the rest
+    doubtful |= ~sink[:, None] & (op.counts_sink | ~selected.any(-1))
     return {r.out: np.where(doubtful, UNKNOWN, _move(lowered, r, see("v", r.source), selected)) for r in op.reads}
 
 

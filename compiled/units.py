@@ -51,11 +51,12 @@ def joined(parts: Sequence[Units]) -> Units:
     return Units(np.concatenate([np.zeros(0), *(part.bias for part in parts)]), entries("reads"), entries("writes"))
 
 
-def table_units(op: Table, lowered: Lowered, where: Layout) -> Units:
-    """Units for a table of one-hot variables and at most one form.
+def table_units(op: Table, lowered: Lowered, where: Layout, *, soft: bool = False, soft_gates: bool = False) -> Units:
+    """Units for a table of one-hot variables and at most one form; steps are steep or `soft`.
 
     A conjunction of gates is relu(2 (number of open gates - number of gates) + 1): 1 if all are open, else exactly 0
-    as long as the gates are right to a half. Over a form, each change of the table's row from one value to the next
+    as long as the gates are right to a half. With `soft_gates` it is relu(number of open gates - number of gates + 1),
+    whose corner lies where one gate is missing. Over a form, each change of the table's row from one value to the next
     is a step: a pair of units.
     """
     gates = [lowered.variables[name] for name in op.gates]
@@ -64,10 +65,10 @@ def table_units(op: Table, lowered: Lowered, where: Layout) -> Units:
     out = np.array(where.directions[op.out])
     used = np.flatnonzero((rows >= 0).any(1))
     conjunctions, rows = conjunctions.of(used), _filled(rows[used])
-    n = len(rows)
+    n, gain = len(rows), 1 if soft_gates else 2
     base = Units(
-        np.full(n, 1.0 - 2 * len(gates)),
-        Entries(conjunctions.unit, conjunctions.direction, 2 * conjunctions.weight),
+        np.full(n, 1.0 - gain * len(gates)),
+        Entries(conjunctions.unit, conjunctions.direction, gain * conjunctions.weight),
         Entries(np.arange(n), out[rows[:, 0]], np.ones(n)),
     )
     if op.form is None:
@@ -81,11 +82,12 @@ def table_units(op: Table, lowered: Lowered, where: Layout) -> Units:
         np.concatenate([out[after], out[before]]),
         np.concatenate([np.ones(steps), -np.ones(steps)]),
     )
-    return joined([base, _steps(thresholds, at, conjunctions.of(row), len(gates), writes)])
+    return joined([base, _steps(thresholds, at, conjunctions.of(row), len(gates), writes, soft)])
 
 
-def total_units(op: Total, lowered: Lowered, where: Layout) -> Units:
-    """Units for a sum of functions of one variable each, written as one number, where `present`."""
+def total_units(op: Total, lowered: Lowered, where: Layout, *, soft: bool = False) -> Units:
+    """Units for a sum of functions of one variable each, written as one number, where `present`; steps are steep or
+    `soft`."""
     present, target = where.directions[PRESENT][0], where.directions[op.out][0]
     parts, base = [], 0.0
     for name, amounts in zip(op.reads, op.amounts, strict=True):
@@ -103,7 +105,7 @@ def total_units(op: Total, lowered: Lowered, where: Layout) -> Units:
             steps = np.arange(len(at))
             writes = Entries(steps, np.full(len(at), target), np.diff(amounts)[at])
             gate = Entries(steps, np.full(len(at), present), np.ones(len(at)))
-            parts.append(_steps(_thresholds(form, lowered, where), at, _Gates.over(gate, len(at)), 1, writes))
+            parts.append(_steps(_thresholds(form, lowered, where), at, _Gates.over(gate, len(at)), 1, writes, soft))
     one = np.zeros(1, int)
     parts.append(
         Units(np.zeros(1), Entries(one, one + present, np.ones(1)), Entries(one, one + target, np.full(1, base)))
@@ -225,6 +227,12 @@ class Thresholds:
         """g such that relu(g u + 1/2) - relu(g u - 1/2) is 0 or 1 with room for rounding: a power of two."""
         return np.exp2(np.ceil(np.log2(1 / self.margin)))
 
+    @property
+    def soft_slope(self) -> Float[np.ndarray, " threshold"]:
+        """g such that the step is 0 or 1 at the margin already, where both corners lie: a smooth activation has its
+        value and half its slope there."""
+        return 1 / (2 * self.margin)
+
 
 def _thresholds(form: Form, lowered: Lowered, where: Layout) -> Thresholds:
     values = np.array([float(v) for v in form.values])
@@ -260,10 +268,13 @@ def thresholds_of(op: Table | Total, lowered: Lowered, where: Layout) -> list[Th
     return [_thresholds(form, lowered, where) for form in forms]
 
 
-def _steps(thresholds: Thresholds, at: Int[np.ndarray, " step"], gates: _Gates, need: int, writes: Entries) -> Units:
+def _steps(
+    thresholds: Thresholds, at: Int[np.ndarray, " step"], gates: _Gates, need: int, writes: Entries, soft: bool
+) -> Units:
     """Two units for each step: they add the step's `writes` above the at-th threshold where its gates are open."""
-    g, n = thresholds.slope[at], len(at)
-    closed = np.exp2(np.ceil(np.log2(g * thresholds.reach[at] + 1)))
+    g, n = (thresholds.soft_slope if soft else thresholds.slope)[at], len(at)
+    room = 2 if soft else 1  # a smooth unit is not yet zero at its corner
+    closed = np.exp2(np.ceil(np.log2(g * thresholds.reach[at] + room)))
     width = len(thresholds.directions)
     parts = []
     for offset, sign in ((0.5, 1.0), (-0.5, -1.0)):

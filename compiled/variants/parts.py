@@ -1,10 +1,12 @@
 """A model taken apart into heads and groups of neurons, to be moved, added to and put together again."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import final
 
 import numpy as np
 
+from gaugeblock.compiled.inert import Inert
 from gaugeblock.compiled.model import CompiledModel, Provenance
 
 HEAD = ("W_Q", "b_Q", "W_K", "b_K", "W_V", "b_V", "W_O")
@@ -13,21 +15,25 @@ HEAD = ("W_Q", "b_Q", "W_K", "b_K", "W_V", "b_V", "W_O")
 @final
 @dataclass(frozen=True)
 class Head:
-    """One attention head: its parameters, and the operation it carries out (None for padding)."""
+    """One attention head: its parameters, the operation it carries out (None for padding), and the constructions
+    of inert parts that it, or a term of its query map, is made by."""
 
     operation: str | None
     parameters: dict[str, np.ndarray]
+    inert: tuple[str, ...] = ()
 
 
 @final
 @dataclass(frozen=True)
 class Neurons:
-    """Hidden units of one operation (None for padding): W_in [d_model, n], b_in [n], W_out [n, d_model]."""
+    """Hidden units of one operation (None for padding): W_in [d_model, n], b_in [n], W_out [n, d_model]; and the
+    construction that makes them inert, if they are."""
 
     operation: str | None
     W_in: np.ndarray
     b_in: np.ndarray
     W_out: np.ndarray
+    inert: str | None = None
 
 
 @final
@@ -41,19 +47,25 @@ def take_apart(model: CompiledModel) -> list[Layer]:
     """The model's layers; empty slots are dropped."""
     weights, where = model.weights, model.provenance
     operation_at = {site: op for op, site in where.sites.items() if site.startswith("a")}
+    inert_at: dict[tuple[int, int | None], list[Inert]] = {}
+    for part in where.inert:
+        inert_at.setdefault((part.layer, part.head), []).append(part)
     layers = []
     for i in range(model.hooked.cfg.n_layers):
         at, layer = f"blocks.{i}.", Layer()
         for h in model.graph.heads(i):
             parameters = {name: weights[f"{at}attn.{name}"][h] for name in HEAD}
-            layer.heads.append(Head(operation_at.get(f"a{i}.h{h}"), parameters))
-        groups = {op: list(own) for op, own in where.neurons.items() if where.sites[op] == f"m{i}"}
-        owned = {j for own in groups.values() for j in own}
+            constructions = tuple(part.construction for part in inert_at.get((i, h), ()))
+            layer.heads.append(Head(operation_at.get(f"a{i}.h{h}"), parameters, constructions))
+        groups: list[tuple[str | None, str | None, list[int]]]
+        groups = [(op, None, list(own)) for op, own in where.neurons.items() if where.sites[op] == f"m{i}"]
+        groups += [(None, part.construction, list(part.neurons)) for part in inert_at.get((i, None), ())]
+        owned = {j for _, _, own in groups for j in own}
         used = np.flatnonzero(np.abs(weights[at + "mlp.W_out"]).any(1)).tolist()
-        for op, own in [*groups.items(), (None, [j for j in used if j not in owned])]:
+        for op, construction, own in [*groups, (None, None, [j for j in used if j not in owned])]:
             if own:
                 W_in, b_in, W_out = (weights[at + f"mlp.{name}"] for name in ("W_in", "b_in", "W_out"))
-                layer.neurons.append(Neurons(op, W_in[:, own], b_in[own], W_out[own]))
+                layer.neurons.append(Neurons(op, W_in[:, own], b_in[own], W_out[own], construction))
         layers.append(layer)
     return layers
 
@@ -71,12 +83,14 @@ def put_together(
 
     n_heads, d_mlp: at least that many; junk: residual dimensions to add behind the others.
     """
-    d_head, old = model.hooked.cfg.d_head, model.weights["embed.W_E"].shape[1]
+    d_head = next((head.parameters["W_O"].shape[0] for layer in layers for head in layer.heads), 1)
+    old = model.weights["embed.W_E"].shape[1]
     d_model = old + junk
     n_heads = max([n_heads, 1, *(len(layer.heads) for layer in layers)])
     d_mlp = max([d_mlp, 1, *(sum(len(n.b_in) for n in layer.neurons) for layer in layers)])
     sites: dict[str, str] = {}
     neurons: dict[str, tuple[int, ...]] = {}
+    inert: list[Inert] = []
 
     def widened(array: np.ndarray, axis: int) -> np.ndarray:
         missing = d_model - array.shape[axis]
@@ -97,6 +111,7 @@ def put_together(
             for name, array in head.parameters.items():
                 axis = {"W_O": 1}.get(name, 0)
                 own[name][slot] = widened(array, axis) if array.ndim == 2 else array
+            inert += [Inert(construction, i, int(slot)) for construction in head.inert]
             if head.operation is not None:
                 sites[head.operation] = f"a{i}.h{slot}"
         weights |= {f"{at}attn.{name}": array for name, array in own.items()}
@@ -107,6 +122,8 @@ def put_together(
             here = places[start : start + len(group.b_in)]
             start += len(here)
             W_in[:, here], b_in[here], W_out[here] = widened(group.W_in, 0), group.b_in, widened(group.W_out, 1)
+            if group.inert is not None:
+                inert.append(Inert(group.inert, i, neurons=tuple(int(j) for j in here)))
             if group.operation is not None:
                 sites[group.operation] = f"m{i}"
                 neurons[group.operation] = tuple(int(j) for j in here)
@@ -116,4 +133,15 @@ def put_together(
     for op in model.lowered.operations:  # an operation without hidden units (a table that is never reached)
         sites.setdefault(op.name, model.provenance.sites[op.name])
     directions = model.provenance.directions + ("padding",) * junk
-    return replace(model, weights=weights, provenance=Provenance(directions, sites, neurons))
+    return replace(model, weights=weights, provenance=Provenance(directions, sites, neurons, inert=tuple(inert)))
+
+
+def wider(head: Head, d_head: int) -> Head:
+    """The same head with more dimensions; queries grow as scores are divided by sqrt(d_head)."""
+    old = head.parameters["W_O"].shape[0]
+    parameters = {}
+    for name, array in head.parameters.items():
+        axis = 0 if name == "W_O" else array.ndim - 1
+        scale = math.sqrt(d_head / old) if name in ("W_Q", "b_Q") else 1.0
+        parameters[name] = np.pad(array, [(0, d_head - old if a == axis else 0) for a in range(array.ndim)]) * scale
+    return replace(head, parameters=parameters)

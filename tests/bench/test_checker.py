@@ -18,13 +18,15 @@ import torch
 from gaugeblock import certificate, checker, checker_evidence, checker_model
 from gaugeblock.certificate import Certificate, certify
 from gaugeblock.checker import check_labels, check_model
-from gaugeblock.checker_evidence import Evidence, Experiment, Labels
+from gaugeblock.checker_evidence import ClassLists, Evidence, Experiment, Labels
 from gaugeblock.checker_model import WeightsModel
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.hooked import hooked
 from gaugeblock.compiled.labels import live_edges
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.pad import pad
+from gaugeblock.levels import Classes, node_classes, port_classes, variable_classes
+from gaugeblock.methods.ablation import ABLATIONS
 from gaugeblock.programs.errors import FileError
 from gaugeblock.programs.language import key
 from gaugeblock.programs.library.arithmetic import add
@@ -69,7 +71,7 @@ def sample(name: str) -> Sample:
     evidence = Evidence(model.weights, model.lowered, model.program, clean, corrupted, positions)
     places = model.real(corrupted).nonzero()
     drawn = places[torch.as_tensor(np.random.default_rng(2).integers(len(places), size=tuple(clean.shape)))]
-    donors = {"resample": None, "donor": {"pair": drawn[..., 0].tolist(), "pos": drawn[..., 1].tolist()}}
+    donors = dict.fromkeys(ABLATIONS) | {"donor": {"pair": drawn[..., 0].tolist(), "pos": drawn[..., 1].tolist()}}
     experiments = {ablation: Experiment(evidence, ablation, donor) for ablation, donor in donors.items()}
     labels = {ablation: labels_of(model, experiments[ablation], donors[ablation]) for ablation in donors}
     return Sample(model, evidence, experiments, labels)
@@ -79,16 +81,36 @@ def labels_of(model: CompiledModel, found: Experiment, donor: Any) -> Labels:
     """The label file that the checker's own measurements imply."""
     edges, live = found.evidence.model.edges, found.evidence.model.live
     positives = [e for e in edges if e in found.exercised and e in model.edge_reads]
+    classes = Classes(frozenset(positives), frozenset(edges) - live, live - set(positives))
+    whole = {writer: found.matters(model.graph.outgoing(writer)) for writer in model.graph.writers}
+    nodes, cancelling = node_classes(model.graph, classes, whole)
+    minimal = smallest(found, frozenset(positives))
     return {
         "ablation": found.ablation,
         "numeric": model.lowered.output.numeric,
         "positives": positives,
         "negatives": [e for e in edges if e not in live],
         "ignored": [e for e in edges if e in live and e not in positives],
+        "nodes": ClassLists(**nodes.to_dict()),
+        "ports": ClassLists(**port_classes(model.graph, classes).to_dict()),
+        "variables": ClassLists(**variable_classes(model.edge_reads, classes).to_dict()),
+        "cancelling": sorted(cancelling),
+        "inert": [],
+        "joint": [sorted(edges) for edges in found.minimal_sets if len(edges) > 1],
+        "sufficient": {"sets": [sorted(minimal)], "found_by": "part of a search", "tried": 0},
         "reads": {edge: [list(read) for read in reads] for edge, reads in model.edge_reads.items()},
         "witnesses": {e: witness(found, next(s for s in found.minimal_sets if e in s)) for e in positives},
         "donor": donor,
     }
+
+
+def smallest(found: Experiment, positives: frozenset[str]) -> frozenset[str]:
+    """A sufficient set from which no edge can be left out."""
+    edges = frozenset(found.evidence.model.edges)
+    for edge in sorted(positives):
+        if not found.matters((edges - positives) | {edge}):
+            return smallest(found, positives - {edge})
+    return positives
 
 
 def witness(found: Experiment, edges: Iterable[str]) -> checker_evidence.Witness:
@@ -262,7 +284,7 @@ def redundant() -> Evidence:
 
 
 @pytest.mark.parametrize("which", ["redundant", "frac_prevs", "reverse"])
-@pytest.mark.parametrize("ablation", ["resample", "donor"])
+@pytest.mark.parametrize("ablation", ABLATIONS)
 def test_minimal_sets_are_those_of_the_definition(which: str, ablation: str) -> None:
     if which == "redundant":
         found = Experiment(redundant(), "resample", None)
@@ -297,7 +319,14 @@ def test_true_labels_pass(name: str) -> None:
 
 # --- mutated labels ------------------------------------------------------------------------------------------------
 
-MUTATED = [("sort/pad", "resample"), ("sort/pad", "donor"), ("frac_prevs", "donor"), ("dyck1", "resample")]
+MUTATED = [
+    ("sort/pad", "resample"),
+    ("sort/pad", "donor"),
+    ("frac_prevs", "donor"),
+    ("dyck1", "resample"),
+    ("reverse", "mean"),
+    ("sort", "zero"),
+]
 
 
 def fails(found: Sample, labels: Labels) -> bool:
@@ -413,6 +442,36 @@ def test_wrong_reads_are_caught(name: str, ablation: str) -> None:
             assert fails(found, {**found.labels[ablation], "reads": ast.literal_eval(moved)})
 
 
+@pytest.mark.parametrize(("name", "ablation"), MUTATED)
+@pytest.mark.parametrize("level", ["nodes", "ports", "variables"])
+def test_wrong_classes_of_nodes_ports_and_variables_are_caught(name: str, ablation: str, level: str) -> None:
+    found = sample(name)
+    for origin, target in ((a, b) for a in CLASSES for b in (*CLASSES, None) if a != b):
+        for which in some_of(found.labels[ablation][level][origin], 2):  # type: ignore[literal-required]
+            labels: Any = copy.deepcopy(found.labels[ablation])
+            labels[level][origin].remove(which)
+            if target:
+                labels[level][target].append(which)
+            assert fails(found, labels), (which, origin, target)
+    labels = copy.deepcopy(found.labels[ablation])
+    labels["cancelling"].append("embed")
+    assert fails(found, labels)
+
+
+@pytest.mark.parametrize(("name", "ablation"), MUTATED)
+def test_wrong_sufficient_and_joint_sets_are_caught(name: str, ablation: str) -> None:
+    found = sample(name)
+    (true,) = found.labels[ablation]["sufficient"]["sets"]
+    more = next(edge for edge in found.labels[ablation]["negatives"])
+    for sets in ([true[1:]], [[*true, more]], [true, ["m0->embed"]], [[]]):
+        labels: Any = copy.deepcopy(found.labels[ablation])
+        labels["sufficient"]["sets"] = sets
+        assert fails(found, labels), sets
+    labels = copy.deepcopy(found.labels[ablation])
+    labels["joint"].append(true[:2])
+    assert fails(found, labels)
+
+
 def test_wrong_donors_are_caught() -> None:
     found = sample("frac_prevs")
     true: Any = found.labels["donor"]
@@ -519,7 +578,7 @@ def test_a_certificate_survives_json(tmp_path: Any) -> None:
 
     found = certify(stand_in("frac_prevs"), n_samples=100)
     assert found.ok
-    assert {claim.ablation for claim in found.claims} == {None, "resample", "donor"}
+    assert {claim.ablation for claim in found.claims} == {None, *ABLATIONS}
     found.write(tmp_path / "certificate.json")
     assert Certificate.from_dict(json.loads((tmp_path / "certificate.json").read_text())) == found
     for damage in ({"ok": False}, {"claims": [{"claim": "x"}]}, {"claims": None}):

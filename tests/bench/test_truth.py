@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from gaugeblock import sufficient
 from gaugeblock.cases import Case, CaseError, Recipe, case, resized
 from gaugeblock.compiled.compiler import compile
+from gaugeblock.levels import Classes, node_classes, port_classes
 from gaugeblock.pairs import make_pairs
 from gaugeblock.programs.errors import UnknownName
 from gaugeblock.programs.registry import get
+from gaugeblock.sufficient import sufficient_sets
 from gaugeblock.suites import suite
-from gaugeblock.truth import find_witnesses, label
+from gaugeblock.truth import ABLATIONS, find_witnesses, label
 from support.naive import patched, writers
 
 
@@ -26,7 +29,7 @@ def test_known_edges_of_small_programs() -> None:
     assert "embed->a0.h0.k" in case("reverse").truth("resample").positives
 
 
-@pytest.mark.parametrize("ablation", ["resample", "donor"])
+@pytest.mark.parametrize("ablation", ABLATIONS)
 def test_labels_are_a_partition_and_every_positive_has_its_witness(ablation: str) -> None:
     c = case("sort/permute+pad#1")
     truth = c.truth(ablation)
@@ -68,9 +71,50 @@ def test_minimal_sets_as_by_brute_force(seed: int) -> None:
     def effects(asked: list[tuple[str, ...]]) -> np.ndarray:
         return np.array([[0.0, float(effect[frozenset(s)])] for s in asked])
 
-    found = find_witnesses(list(edges), effects, 0.5)
+    found, minimal = find_witnesses(list(edges), effects, 0.5)
+    assert all(effect[frozenset(s)] for s in minimal)
     assert set(found) == brute_force(effect, edges)
     assert all(effect[frozenset(w.edges)] and edge in w.edges for edge, w in found.items())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sufficient_sets_as_by_brute_force(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(seed)
+    edges = "abcde"
+    everything = [frozenset(s) for n in range(6) for s in combinations(edges, n)]
+    matters = {s: bool(rng.random() < 0.6) for s in everything} | {frozenset(): False}
+
+    def moves(sets: list[tuple[str, ...]]) -> np.ndarray:
+        return np.array([matters[frozenset(s)] for s in sets], dtype=bool)
+
+    suffice = [s for s in everything if not matters[frozenset(edges) - s]]
+    minimal = {s for s in suffice if not any(t < s for t in suffice)}
+    found = sufficient_sets(list(edges), frozenset(edges), moves)
+    assert (set(found.sets), found.found_by) == (minimal, "enumeration")
+    monkeypatch.setattr(sufficient, "ENUMERATED", 0)
+    found = sufficient_sets(list(edges), frozenset(edges), moves)
+    assert found.found_by == "search"
+    assert set(found.sets) == reachable(set(suffice), frozenset(edges))
+
+
+def reachable(suffice: set[frozenset[str]], start: frozenset[str]) -> set[frozenset[str]]:
+    """Ends of all walks that leave out one or two edges at a time and stay sufficient."""
+    inside = [s for s in suffice if s < start and len(start - s) <= 2]
+    return {start} if not inside else set().union(*(reachable(suffice, s) for s in inside))
+
+
+def test_nodes_and_what_cancels() -> None:
+    """A node that carries its change along two edges that cancel is no true node."""
+    graph = case("sort").model.graph
+    positives = frozenset({"embed->a0.h0.k", "a0.h0->m0", "m0->logits"})
+    dead = frozenset(e for e in graph.edges if e.startswith("pos->"))
+    edges = Classes(positives, dead, frozenset(graph.edges) - positives - dead)
+    nodes, cancelling = node_classes(graph, edges, {w: w != "a0.h0" for w in graph.writers})
+    assert (nodes.positives, nodes.negatives, cancelling) == ({"embed", "m0"}, {"pos"}, {"a0.h0"})
+    assert nodes.positives | nodes.negatives | nodes.ignored == set(graph.writers)
+    ports = port_classes(graph, edges)
+    assert ports.positives == {"a0.h0.k"}
+    assert "a0.h0.q" in ports.ignored
 
 
 def test_pairs_vary_every_variable_and_spare_the_rest() -> None:
@@ -111,8 +155,8 @@ def test_ids() -> None:
         case("srot")
     with pytest.raises(CaseError, match="fixed vocabulary of 11 tokens"):
         case("add@v5n9")
-    with pytest.raises(UnknownName, match="no ablation with known truth is named 'zero'"):
-        case("sort").truth("zero")
+    with pytest.raises(UnknownName, match="no ablation with known truth is named 'noise'"):
+        case("sort").truth("noise")
     with pytest.raises(UnknownName, match="did you mean quick"):
         suite("quik")
 

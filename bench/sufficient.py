@@ -1,0 +1,96 @@
+"""Minimal sufficient sets of edges: everything else ablated, no graded logit changes, and no edge can be spared.
+
+Effects are not monotone: an edge that matters alone may be spared once others are ablated with it, so positives need
+not be minimal, and there may be several minimal sets.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Literal, final
+
+import numpy as np
+from jaxtyping import Bool
+
+ENUMERATED = 10
+"""Up to this many edges that could matter, all sets of them are tried."""
+
+SEARCHED = 2_000
+"""Where there are more edges, the search stops once so many sets were tried."""
+
+AT_ONCE = 256
+
+Moves = Callable[[Sequence[tuple[str, ...]]], Bool[np.ndarray, " sets"]]
+"""Whether ablating each set of edges changes a graded logit of some pair."""
+
+FoundBy = Literal["enumeration", "search", "part of a search"]
+
+
+@final
+@dataclass(frozen=True)
+class Sufficient:
+    """Attributes:
+    sets: minimal sufficient sets of edges, smallest first.
+    found_by: "enumeration": these are all there are. "search": those that can be reached from the positives by leaving
+        out one or two edges at a time; no one and no two edges of any of them can be left out. "part of a search":
+        the search was cut short, and there may be more of that kind.
+    tried: how many sets were ablated.
+    """
+
+    sets: tuple[frozenset[str], ...]
+    found_by: FoundBy
+    tried: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Sorted lists, for JSON."""
+        return {"sets": [sorted(s) for s in self.sets], "found_by": self.found_by, "tried": self.tried}
+
+
+def sufficient_sets(candidates: Sequence[str], positives: frozenset[str], moves: Moves) -> Sufficient:
+    """Minimal sufficient sets among the edges that could matter (`candidates`), of which some are positive."""
+    search = _Search(candidates, moves)
+    if len(candidates) <= ENUMERATED:
+        return Sufficient(tuple(search.everywhere()), "enumeration", search.tried)
+    sets, whole = search.below(positives)
+    return Sufficient(tuple(sets), "search" if whole else "part of a search", search.tried)
+
+
+@final
+class _Search:
+    def __init__(self, candidates: Sequence[str], moves: Moves) -> None:
+        self.candidates, self.moves, self.tried = candidates, moves, 0
+
+    def everywhere(self) -> list[frozenset[str]]:
+        found: list[frozenset[str]] = []
+        for size in range(len(self.candidates) + 1):
+            sets = [frozenset(s) for s in combinations(self.candidates, size)]
+            sets = [s for s in sets if not any(smaller <= s for smaller in found)]
+            found += self._sufficient(sets)
+        return found
+
+    def below(self, start: frozenset[str]) -> tuple[list[frozenset[str]], bool]:
+        """Walks from sufficient sets to sufficient sets inside them; whether it has seen all of them."""
+        minimal, seen, waiting = [], {start}, self._sufficient([start])
+        while waiting and self.tried <= SEARCHED:
+            current = waiting.pop()
+            smaller = [current - frozenset(out) for n in (1, 2) for out in combinations(sorted(current), n)]
+            inside = self._sufficient(smaller)
+            waiting += [s for s in inside if s not in seen]
+            seen.update(inside)
+            if not inside:
+                minimal.append(current)
+        return sorted(minimal, key=lambda s: (len(s), sorted(s))), not waiting
+
+    def _sufficient(self, sets: Sequence[frozenset[str]]) -> list[frozenset[str]]:
+        """Those of which nothing outside changes a graded logit."""
+        found: list[frozenset[str]] = []
+        for start in range(0, len(sets), AT_ONCE):
+            some = sets[start : start + AT_ONCE]
+            moved = self.moves([self._rest(s) for s in some])
+            found += [s for s, m in zip(some, moved, strict=True) if not m]
+        self.tried += len(sets)
+        return found
+
+    def _rest(self, kept: Iterable[str]) -> tuple[str, ...]:
+        inside = set(kept)
+        return tuple(edge for edge in self.candidates if edge not in inside)
