@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, final
 
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from gaugeblock.compiled import semantics
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.files import content_hash
+from gaugeblock.compiled.lowered import Attention
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.registry import VARIANTS, apply_variants
+from gaugeblock.inputs import input_positions
 from gaugeblock.pairs import Pairs, make_pairs
 from gaugeblock.programs.domain import everywhere
 from gaugeblock.programs.errors import GaugeblockError, UnknownName
@@ -96,6 +104,37 @@ class Case:
         truth = label(self.model, self.pairs, ablation)
         self._truths[ablation] = truth
         return truth
+
+    @cached_property
+    def input_positions(self) -> Bool[Tensor, "pair pos pos"]:
+        """Of the clean inputs, [pair, output position, input position]: whether some other token there, and nothing
+        else changed, changes the output here. False in the rows and columns of BOS and PAD.
+
+        `gaugeblock.inputs.input_positions` says which tokens are tried.
+        """
+        rows, vocab = self.pairs.clean.cpu(), self.model.lowered.vocab
+        found = torch.zeros(*rows.shape, rows.shape[1], dtype=torch.bool)
+        inputs = [[vocab[token] for token in row if token < self.model.bos] for row in rows.tolist()]
+        for pair, depends in enumerate(input_positions(self.program, inputs)):
+            found[pair, 1 : len(depends) + 1, 1 : len(depends) + 1] = torch.from_numpy(depends)
+        return found
+
+    @cached_property
+    def attention_patterns(self) -> dict[str, Float[Tensor, "pair query key"]]:
+        """Head that carries out part of the program -> whom it attends to on the clean inputs, as the program says.
+
+        The normalised selector, BOS included as key 0; a `soft` model comes near it. NaN at queries that hold no
+        token, or where the program does not say.
+        """
+        lowered, rows = self.model.lowered, self.pairs.clean.cpu()
+        codes, real = semantics.run(lowered, rows.numpy()), self.model.real(rows).numpy()
+        patterns = {}
+        for op in lowered.operations:
+            if isinstance(op, Attention) and op.name in lowered.needed:
+                weights, doubtful = semantics.pattern(op, codes, real)
+                weights[doubtful | ~real] = np.nan
+                patterns[self.model.provenance.sites[op.name]] = torch.from_numpy(weights)
+        return patterns
 
     @cached_property
     def certificate(self) -> "Certificate":

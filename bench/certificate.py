@@ -67,15 +67,10 @@ class Certificate:
         write_text(path, json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n")
 
 
-def certify(case: "Case", ablations: Sequence[str] = ABLATIONS, n_samples: int = 10_000) -> Certificate:
-    """Check every claim about a case anew.
-
-    Args:
-        ablations: whose label files are checked.
-        n_samples: inputs on which the model is compared with the interpreter, where the domain is too large for all.
-    """
+def evidence_of(case: "Case") -> Evidence:
+    """What the checker is given of a case, the labels aside."""
     model, pairs = case.model, case.pairs
-    evidence = Evidence(
+    return Evidence(
         weights=model.weights,
         lowered=model.lowered,
         program=model.program,
@@ -85,6 +80,16 @@ def certify(case: "Case", ablations: Sequence[str] = ABLATIONS, n_samples: int =
         activation=model.activation,
         sharpness=model.sharpness,
     )
+
+
+def certify(case: "Case", ablations: Sequence[str] = ABLATIONS, n_samples: int = 10_000) -> Certificate:
+    """Check every claim about a case anew.
+
+    Args:
+        ablations: whose label files are checked.
+        n_samples: inputs on which the model is compared with the interpreter, where the domain is too large for all.
+    """
+    model, evidence = case.model, evidence_of(case)
     claims = list(check_model(evidence, model.dtype, n_samples))
     places = {name: cast(VariablePlace, subspace.to_dict()) for name, subspace in model.subspaces.items()}
     reads = {edge: [list(read) for read in found] for edge, found in model.edge_reads.items()}

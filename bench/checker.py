@@ -8,7 +8,7 @@ negative if it is not live, else ignored.
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations, islice
 from typing import Any
 
@@ -43,10 +43,6 @@ ENUMERATED = 20_000
 
 AGREEMENT, AGREEMENT_EACH = 0.9, 0.75
 """Of a soft model: share of the outputs moved by ablating positives, and by ablating each, that are the program's."""
-
-OCCURRING = ("resample", "donor")
-"""Ablations that put contents of other inputs in place. Means and zeros lie outside of what a soft model was made for,
-so there the share that agrees is only stated."""
 
 EXHAUSTIVE = 100_000
 """Domains up to this size are checked on every input."""
@@ -348,8 +344,7 @@ def check_interchange(experiment: Experiment, labels: Labels) -> Claim:
 
     Of a soft model the decoded outputs count, and not all have to agree: what an ablation puts together may leak more
     than what occurs on inputs, on which the model was made to decode. Outputs that stay as they are, in both, prove
-    nothing; so of those that move a share of AGREEMENT agrees, and of AGREEMENT_EACH for each edge, where contents of
-    other inputs are put in place.
+    nothing; so of those that move a share of AGREEMENT agrees, and of AGREEMENT_EACH for each edge.
     """
     evidence, wrong, silent = experiment.evidence, [], []
     agreeing = moving = 0
@@ -369,8 +364,7 @@ def check_interchange(experiment: Experiment, labels: Labels) -> Claim:
             off = known & (got != meant)
             moved = known & ((got != before) | (meant != before))
             agreeing, moving = agreeing + int((moved & ~off).sum()), moving + int(moved.sum())
-            few = off.sum() <= (1 - AGREEMENT_EACH) * moved.sum()
-            if edge and (few or experiment.ablation not in OCCURRING):
+            if edge and off.sum() <= (1 - AGREEMENT_EACH) * moved.sum():
                 off = np.zeros_like(off)
         compared, skipped = compared + int(known.sum()), skipped + int((graded & ~known).sum())
         if off.any():
@@ -379,7 +373,7 @@ def check_interchange(experiment: Experiment, labels: Labels) -> Claim:
             wrong.append(f"{edge or 'nothing ablated'}: {where}")
         if edge and not known.any():
             silent.append(edge)
-    if agreeing < AGREEMENT * moving and experiment.ablation in OCCURRING:
+    if agreeing < AGREEMENT * moving:
         wrong.append(f"{moving - agreeing} of the {moving} outputs that move do not agree")
     passing = f"{compared} outputs compared, {skipped} skipped where the program with the reads replaced defines none"
     if evidence.sharpness is not None:
@@ -465,7 +459,7 @@ def check_attention(evidence: Evidence, labels: Labels) -> Claim:
             continue
         (head,) = places[op.name]
         pattern = evidence.clean_run.weights[head].numpy()
-        expected, doubtful = _selector(op, evidence.clean_codes, real)
+        expected, doubtful = semantics.pattern(op, evidence.clean_codes, real)
         queries = real & ~doubtful
         errors = np.abs(pattern - expected)[queries].max(1, initial=0.0)
         error = float(errors.max(initial=0.0))
@@ -489,24 +483,3 @@ def _is_exact(op: Attention, lowered: Lowered) -> bool:
     names = {name for condition in op.conditions for name in (condition.key, condition.query) if name is not None}
     names |= {op.ranking.variable} if op.ranking is not None else set()
     return all(lowered.variables[name].writer in ("embed", "pos") for name in names)
-
-
-def _selector(
-    op: Attention, codes: Mapping[str, np.ndarray], real: Bool[np.ndarray, "pair pos"]
-) -> tuple[Float[np.ndarray, "pair query key"], Bool[np.ndarray, "pair query"]]:
-    """(the normalised selector at real queries, queries at which some code is unknown)."""
-    selected = np.repeat(real[:, None, :], real.shape[1], axis=1)
-    doubtful = np.zeros_like(real)
-    for condition in op.conditions:
-        keys = codes[condition.key][:, None, :]
-        queries = codes[condition.query][:, :, None] if condition.query is not None else np.zeros_like(keys)
-        doubtful |= ((keys == UNKNOWN) & real[:, None, :]).any(2) | (queries == UNKNOWN).any(2)
-        selected &= (keys >= 0) & (queries >= 0) & condition.table[np.maximum(keys, 0), np.maximum(queries, 0)]
-    if op.ranking is not None:
-        level = codes[op.ranking.variable]
-        doubtful |= ((level == UNKNOWN) & real).any(1)[:, None]
-        height = np.where(selected, np.where(level >= 0, op.ranking.levels[np.maximum(level, 0)], 0)[:, None, :], -1)
-        selected &= height == height.max(2, keepdims=True)
-    weights = selected.astype(float)
-    weights[:, :, 0] = op.sink if op.counts_sink else ~selected[:, :, 1:].any(2)
-    return weights / weights.sum(2, keepdims=True), doubtful

@@ -117,6 +117,11 @@ class Evidence:
         return WeightsModel(self.weights, activation=self.activation)
 
     @cached_property
+    def proofs(self) -> dict[str, list[str]]:
+        """What is wrong with a list of inert parts, once that was found out."""
+        return {}
+
+    @cached_property
     def clean_run(self) -> Run:
         return self.model.run(self.clean)
 

@@ -35,15 +35,22 @@ Rows = Float[Tensor, "_ d_model"]
 def check_inert(evidence: Evidence, parts: Sequence[Part], ablation: str) -> Claim:
     """Every part that a label file lists is what it is said to be. Under `zero`, too, a parked head must be one, though
     its edges are not negatives then."""
+    key = repr(parts)
+    if key not in evidence.proofs:  # the same under every ablation
+        evidence.proofs[key] = _wrong_parts(evidence, parts)
+    counts = Counter(part["construction"] for part in parts)
+    shown = ", ".join(f"{n} × {name}" for name, n in sorted(counts.items())) or "no part is said to be inert"
+    return make_claim("inert parts", ablation, len(parts), evidence.proofs[key], f"proved from the weights: {shown}")
+
+
+def _wrong_parts(evidence: Evidence, parts: Sequence[Part]) -> list[str]:
     wrong = [fault for part in parts for fault in _misnamed(evidence.model, part)]
     wrong += [f"{what} is listed {times} times" for what, times in _members(parts).items() if times > 1]
     if not wrong and parts:
         at_hand, zeroed = _Pieces(evidence.model, zeroed=False), _Pieces(evidence.model, zeroed=True)
         for part in parts:
             wrong += [f"{_title(part)}: {fault}" for fault in _faults(evidence, part, at_hand, zeroed)]
-    counts = Counter(part["construction"] for part in parts)
-    shown = ", ".join(f"{n} × {name}" for name, n in sorted(counts.items())) or "no part is said to be inert"
-    return make_claim("inert parts", ablation, len(parts), wrong, f"proved from the weights: {shown}")
+    return wrong
 
 
 def reduced(weights: Mapping[str, np.ndarray], parts: Sequence[Part], ablation: str | None) -> dict[str, np.ndarray]:
@@ -192,14 +199,19 @@ class _Pieces:
         """By how much a head's score of BOS exceeds all others, at least, for queries at BOS or not."""
         W_Q, b_Q, W_K = (self.model.attention(layer, name)[head] for name in ("W_Q", "b_Q", "W_K"))
         pieces = self.before_heads[layer]
-        bos, others = [piece.bos for piece in pieces], [piece.other for piece in pieces]
-        asked = torch.cat([b_Q[None], torch.cat(bos if at == "bos" else others) @ W_Q])
-        queries = [b_Q[None], *(bos if at == "bos" else others)]
+        queries, quiet = _split([b_Q[None], *((p.bos if at == "bos" else p.other) @ W_Q for p in pieces)], W_Q)
+        others, few = _split([torch.cat([p.other, -p.bos]) @ W_K for p in pieces], W_K)
+        sizes = [(len(p.other), len(p.bos)) for p in pieces]
         # each piece of the keys adds what its best other row leads its worst BOS row by
-        ahead = _highest((asked @ (torch.cat(others) @ W_K).T).T, others)
-        ahead = ahead + _highest(-(asked @ (torch.cat(bos) @ W_K).T).T, bos)
-        behind = _highest(ahead.sum(0)[:, None], queries).sum()
-        return -float(behind) / math.sqrt(W_Q.shape[1])
+        queries = queries or [(0, b_Q[None])]
+        asked, ends = torch.cat([rows for _, rows in queries]), [n for i, _ in others for n in sizes[i]]
+        ahead = torch.cat([rows for _, rows in others]) @ asked.T if others else asked.new_zeros(0, len(asked))
+        behind = _highest(_highest(ahead, ends).sum(0)[:, None], [len(rows) for _, rows in queries]).sum()
+        # and what was left out adds at most the products of its lengths
+        loud = sum(float(rows.norm(dim=1).max()) for _, rows in queries)
+        heard = 2 * sum(float(rows.norm(dim=1).max()) for _, rows in others)
+        slack = (loud + quiet) * 2 * few + quiet * heard
+        return -(float(behind) + slack) / math.sqrt(W_Q.shape[1])
 
     def _of_head(self, layer: int, head: int) -> Iterator[_Piece]:
         carried = self.model.attention(layer, "W_V")[head] @ self.model.attention(layer, "W_O")[head]
@@ -249,10 +261,18 @@ class _Pieces:
         return _Piece(*(rows.unique(dim=0) for rows in sides))
 
 
-def _highest(rows: Float[Tensor, "row n"], groups: Sequence[Tensor]) -> Float[np.ndarray, "group n"]:
-    """The largest entries of each group of rows; groups stand one behind the other, as long as these are."""
-    starts = np.cumsum([0, *(len(group) for group in groups[:-1])])
-    return np.maximum.reduceat(np.asarray(rows), starts, axis=0)
+def _split(groups: Sequence[Tensor], matrix: Tensor) -> tuple[list[tuple[int, Tensor]], float]:
+    """(groups of rows that are more than rounding, with their places; the sum of the others' largest lengths)."""
+    longest = [float(rows.norm(dim=1).max()) for rows in groups]
+    small = [length <= TOLERANCE * float(matrix.norm()) for length in longest]
+    kept = [(i, rows) for i, rows in enumerate(groups) if not small[i]]
+    return kept, math.fsum(length for length, is_small in zip(longest, small, strict=True) if is_small)
+
+
+def _highest(rows: Float[Tensor, "row n"] | np.ndarray, sizes: Sequence[int]) -> Float[np.ndarray, "group n"]:
+    """The largest entries of each group of rows; groups of these sizes stand one behind the other."""
+    values = np.asarray(rows)
+    return np.maximum.reduceat(values, np.cumsum([0, *sizes[:-1]]), axis=0) if len(values) else values
 
 
 def _top(stream: Sequence[_Piece], reads: Float[Tensor, "d_model n"], at: str = "anywhere") -> Float[Tensor, " n"]:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gaugeblock.programs.errors import GaugeblockError, InputError, ProgramError
+from gaugeblock.programs.errors import GaugeblockError, InputError, ProgramError, UnknownName
 
 if TYPE_CHECKING:
     from gaugeblock.cases import Case
+    from gaugeblock.certificate import Certificate
     from gaugeblock.programs.program import Program
 
 app = typer.Typer(
@@ -82,7 +83,6 @@ def programs(
     from rich.table import Table
     from rich.text import Text
 
-    from gaugeblock.programs.errors import UnknownName
     from gaugeblock.programs.registry import get, names
 
     found = [get(name) for name in names()]
@@ -173,31 +173,35 @@ def certify(
     cases: Annotated[list[str] | None, typer.Argument(help="Case ids.")] = None,
     suite: Suites = None,
     ablation: Annotated[list[str] | None, typer.Option(help="Repeatable; all by default.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one per CPU core by default.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder to write the certificates to, as JSON.")
     ] = None,
 ) -> None:
     """Check the certificates of cases anew. Exit code 1 if a claim fails."""
+    import os
+
+    from joblib import Parallel, delayed
     from rich.text import Text
 
-    from gaugeblock.cases import case as load_case
-    from gaugeblock.certificate import certify as check
     from gaugeblock.results import certificate_path
     from gaugeblock.runner import case_ids
     from gaugeblock.truth import ABLATIONS
 
+    ids, ablations = case_ids([*(cases or []), *(suite or [])] or ["quick"]), tuple(ablation or ABLATIONS)
+    for unknown in set(ablations) - set(ABLATIONS):
+        raise UnknownName("ablation", unknown, ABLATIONS)
+    parallel = Parallel(n_jobs=min(len(ids), workers or os.cpu_count() or 1), batch_size=1, return_as="generator")
     console, failures = _console(), 0
-    for case in case_ids([*(cases or []), *(suite or [])] or ["quick"]):
-        found = check(load_case(case), tuple(ablation or ABLATIONS))
-        certificate = found.to_dict()
+    for certificate in parallel(delayed(_certified)(case, ablations) for case in ids):
         if out is not None:
-            found.write(certificate_path(out, case, found.ablations))
-        console.print(Text(f"{'✓' if certificate['ok'] else '✗'} {case}", style="bold"))
-        for claim in certificate["claims"]:
-            where = f" ({claim['ablation']})" if claim["ablation"] else ""
-            mark = "✓" if claim["ok"] else "✗"
-            console.print(Text(f"  {mark} {claim['claim']}{where}: {claim['checked']:,} checks; {claim['detail']}"))
-        failures += not certificate["ok"]
+            certificate.write(certificate_path(out, certificate.case, ablations))
+        console.print(Text(f"{'✓' if certificate.ok else '✗'} {certificate.case}", style="bold"))
+        for claim in certificate.claims:
+            where = f" ({claim.ablation})" if claim.ablation else ""
+            mark = "✓" if claim.ok else "✗"
+            console.print(Text(f"  {mark} {claim.claim}{where}: {claim.checked:,} checks; {claim.detail}"))
+        failures += not certificate.ok
     if failures:
         print(f"gaugeblock: {failures} certificates fail", file=sys.stderr)
         raise typer.Exit(1)
@@ -249,6 +253,20 @@ def _case(name: str) -> "Case":
     from gaugeblock.cases import case
 
     return case(name)
+
+
+def _certified(case: str, ablations: tuple[str, ...]) -> "Certificate":
+    """In a worker: one case certified, on one thread."""
+    import torch
+
+    from gaugeblock.certificate import certify as check
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return check(_case(case), ablations)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _compile(program: "Program", device: str, dtype: str | None) -> Any:

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from gaugeblock.certificate import certify
+from gaugeblock.certificate import Certificate
 from gaugeblock.entrants import Given, entrant
 from gaugeblock.environment import checkout, peak_memory, versions
 from gaugeblock.levels import Classes
@@ -197,11 +197,10 @@ def make_task(case: "Case", ablation: str, seed: int) -> Task:
     )
 
 
-def case_record(case: "Case", ablation: str) -> CaseRecord:
-    """What a results folder keeps of a case, its certificate included."""
+def case_record(case: "Case", ablation: str, certificate: Certificate) -> CaseRecord:
+    """What a results folder keeps of a case under an ablation, and what its certificate says."""
     model, truth, program = case.model, case.truth(ablation), case.program
     graph, cfg = model.graph, model.hooked.cfg
-    certificate = certify(case, [ablation]).to_dict()
     order = graph.edge_index.__getitem__
     positives, negatives = sorted(truth.positives, key=order), sorted(truth.negatives, key=order)
     compared = {stratum(edge) for edge in negatives}
@@ -232,6 +231,6 @@ def case_record(case: "Case", ablation: str) -> CaseRecord:
             if edge in truth.reads
         },
         comparators=sum(stratum(edge) in compared for edge in positives) / len(positives) if positives else 0.0,
-        certified=certificate["ok"],
-        claims=[Claim(**claim) for claim in certificate["claims"]],
+        certified=certificate.ok,
+        claims=[Claim(**asdict(claim)) for claim in certificate.claims],
     )

@@ -18,6 +18,7 @@ from gaugeblock.programs.errors import FileError, GaugeblockError, UnknownName
 from gaugeblock.results import (
     Result,
     case_path,
+    certificate_path,
     read_case,
     read_result,
     remove_leftovers,
@@ -210,20 +211,24 @@ def _run_case(jobs: list[Job]) -> int:
 
 
 def _case(job: Job) -> tuple[Any, str]:
-    """The case of a job, with its record and its pictures written, unless the same one is there."""
+    """The case of a job, with its record, certificate and pictures written, unless the same one is there."""
     from gaugeblock.cases import case as load_case
+    from gaugeblock.certificate import certify
     from gaugeblock.evaluation import case_record
     from gaugeblock.pictures.of_case import write_pictures
 
     case = load_case(job.case)
     path = case_path(job.out, job.case, job.ablation)
+    proof = certificate_path(job.out, job.case, [job.ablation])
     try:
-        known = read_case(path).hash == case.hash
+        known = read_case(path).hash == case.hash and proof.exists()
     except FileError:
         known = False
     if not known:
+        certificate = certify(case, [job.ablation])
+        certificate.write(proof)
         pictures = write_pictures(case, job.out)
-        write_json(path, case_record(case, job.ablation).model_copy(update={"pictures": pictures}))
+        write_json(path, case_record(case, job.ablation, certificate).model_copy(update={"pictures": pictures}))
     return case, case.hash
 
 

@@ -1,7 +1,8 @@
 """Makes bench/data/prior.json, what the control `prior` knows: how often an edge in a given place is a positive.
 
-For every library program: the share of positives among the edges of each place, over padded and permuted layouts
-(seeds 1000 to 1009, which no suite uses), under resample ablation. The file is frozen in a version of the suites; run
+For every program of a suite: the share of positives among the edges of each place, over padded and permuted layouts
+(seeds 1000 to 1009, which no suite uses), under resample ablation. What is a positive does not depend on the layout: an
+edge that carries a read which a positive of the plain model carries. The file is frozen in a version of the suites; run
 this only when a suite changes.
 
     python benchmarks/learn_prior.py
@@ -29,10 +30,12 @@ def main() -> None:
     for name in tqdm(sorted({Recipe.parse(id).program for ids in SUITES.values() for id in ids}), unit="program"):
         positive: Counter[str] = Counter()
         total: Counter[str] = Counter()
+        plain = gb.case(name)
+        true = {read for edge in plain.truth("resample").positives for read in plain.model.edge_reads[edge]}
         for seed in SEEDS:
-            case = gb.case(f"{name}/permute+pad#{seed}")
-            positive.update(place(edge) for edge in case.truth("resample").positives)
-            total.update(place(edge) for edge in case.model.graph.edges)
+            model = gb.case(f"{name}/permute+pad#{seed}").model
+            positive.update(place(edge) for edge, reads in model.edge_reads.items() if true & set(reads))
+            total.update(place(edge) for edge in model.graph.edges)
         programs[name] = {p: round(n / total[p], 4) for p, n in sorted(positive.items())}
     TARGET.parent.mkdir(exist_ok=True)
     record = {"variant": "permute+pad", "ablation": "resample", "layouts": len(SEEDS), "programs": programs}

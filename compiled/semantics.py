@@ -5,10 +5,10 @@ vector (what BOS and PAD rows hold), UNKNOWN for what the program does not defin
 selected keys disagree; whatever depends on it is unknown too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from gaugeblock.compiled.lowered import BOS, INDICES, PRESENT, Attention, Form, Lowered, Port, Read, Table, Total
 
@@ -58,6 +58,35 @@ def run(lowered: Lowered, tokens: Int[np.ndarray, "input pos"], replaced: Reads 
     return codes
 
 
+def pattern(
+    op: Attention, codes: Mapping[str, Codes], real: Bool[np.ndarray, "input query"]
+) -> tuple[Float[np.ndarray, "input query key"], Bool[np.ndarray, "input query"]]:
+    """Whom a saturated head attends to: the selector at real queries, scaled to 1, BOS included as key 0.
+
+    Args:
+        codes: of every variable, as `run` gives them.
+        real: where the inputs have a token. What is returned for other queries means nothing.
+
+    Returns:
+        (the weights, queries at which they are not known because some code is unknown).
+    """
+    selected = np.repeat(real[:, None, :], real.shape[1], axis=1)
+    doubtful = np.zeros_like(real)
+    for condition in op.conditions:
+        keys = codes[condition.key][:, None, :]
+        queries = codes[condition.query][:, :, None] if condition.query is not None else np.zeros_like(keys)
+        doubtful |= ((keys == UNKNOWN) & real[:, None, :]).any(2) | (queries == UNKNOWN).any(2)
+        selected &= (keys >= 0) & (queries >= 0) & condition.table[np.maximum(keys, 0), np.maximum(queries, 0)]
+    if op.ranking is not None:
+        level = codes[op.ranking.variable]
+        doubtful |= ((level == UNKNOWN) & real).any(1)[:, None]
+        height = np.where(selected, np.where(level >= 0, op.ranking.levels[np.maximum(level, 0)], 0)[:, None, :], -1)
+        selected &= height == height.max(2, keepdims=True)
+    weights = selected.astype(float)
+    weights[:, :, 0] = op.sink if op.counts_sink else ~selected[:, :, 1:].any(2)
+    return weights / weights.sum(2, keepdims=True), doubtful
+
+
 def _attend(lowered: Lowered, op: Attention, codes: Mapping[str, Codes], replaced: Reads) -> dict[str, Codes]:
     def see(port: Port, name: str) -> Codes:
         return replaced.get((op.name, port, name), codes[name])
@@ -83,9 +112,23 @@ def _attend(lowered: Lowered, op: Attention, codes: Mapping[str, Codes], replace
         best = np.where(selected, height, -1).max(-1, keepdims=True)
         selected &= (height == best) | unknown
     doubtful = unknown.any(-1)
-    sink = np.all([see(port, BOS)[:, 0] == 0 for port in ("k", "v")], axis=0)  # without it nothing catches the rest
-    doubtful |= ~sink[:, None] & (op.counts_sink | ~selected.any(-1))
+    doubtful |= ~_sink_holds(lowered, op, see)[:, None] & (op.counts_sink | ~selected.any(-1))
     return {r.out: np.where(doubtful, UNKNOWN, _move(lowered, r, see("v", r.source), selected)) for r in op.reads}
+
+
+def _sink_holds(lowered: Lowered, op: Attention, see: Callable[[Port, str], Codes]) -> Bool[np.ndarray, " input"]:
+    """Whether BOS holds what makes it the sink: without that, it is not defined what a query that selects nothing sees.
+
+    What a variable holds there anyway is subtracted, so that it has to be there.
+    """
+    holds = (see("k", BOS)[:, 0] == 0) & (see("v", BOS)[:, 0] == 0)
+    keys: list[tuple[Port, str]] = [("k", c.key) for c in op.conditions] + [("v", r.source) for r in op.reads]
+    keys += [("k", op.ranking.variable)] if op.ranking is not None else []
+    for port, name in keys:
+        held = lowered.variables[name].empty
+        if held is not None:
+            holds &= see(port, name)[:, 0] == held
+    return holds
 
 
 def _move(lowered: Lowered, read: Read, source: Codes, selected: Bool[np.ndarray, "input query key"]) -> Codes:

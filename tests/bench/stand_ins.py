@@ -14,7 +14,7 @@ from types import ModuleType, SimpleNamespace
 
 from gaugeblock.environment import versions
 from gaugeblock.programs.errors import MethodError, UnknownName
-from gaugeblock.results import CaseRecord, Result
+from gaugeblock.results import CaseRecord, Result, write_text
 
 CASES = ("alpha", "beta", "gamma", "unbuildable", "deadly")
 EDGES = ["embed->a0.h0.q", "embed->a0.h0.k", "embed->a0.h0.v", "a0.h0->logits", "embed->logits"]
@@ -101,7 +101,11 @@ def entrant(given):
     return SimpleNamespace(name=name, control=False, source=source, function=function, params=lambda given: {"p": 1})
 
 
-def case_record(case, ablation):
+def certify(case, ablations):
+    return SimpleNamespace(write=lambda path: write_text(path, "{}"))
+
+
+def case_record(case, ablation, certificate):
     return CaseRecord(
         id=case.id,
         hash=case.hash,
@@ -132,6 +136,7 @@ def case_record(case, ablation):
 
 MODULES = {
     "gaugeblock.cases": {"case": load_case},
+    "gaugeblock.certificate": {"certify": certify},
     "gaugeblock.evaluation": {"evaluate": evaluate, "case_record": case_record},
     "gaugeblock.entrants": {"entrant": entrant},
     "gaugeblock.truth": {"ABLATIONS": ("resample", "donor")},

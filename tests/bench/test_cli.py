@@ -1,12 +1,17 @@
-"""The command line: what it prints, and how it fails. Commands that build models are tested in test_quick.py."""
+"""The command line: what it prints, and how it fails. More commands that build models are in test_quick.py."""
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gaugeblock import cli
+from gaugeblock import certificate, cli
+from gaugeblock.certificate import Certificate
 
 
 @pytest.fixture
@@ -31,7 +36,9 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "0 set()", done.stdout + done.stderr
-    assert all(command in done.stdout for command in ("run", "programs", "show", "compile", "certify", "report"))
+    assert all(
+        command in done.stdout for command in ("run", "programs", "show", "compile", "certify", "export", "report")
+    )
 
 
 def test_programs_are_listed(call):
@@ -50,6 +57,10 @@ def test_programs_are_listed(call):
         (("compile", "nothing", "-o", "x"), ["'nothing'"]),
         (("compile", "sort", "-o", "x", "--vocab", "a b"), ["'a'", "ints"]),
         (("report", "nowhere"), ["nowhere", "no results"]),
+        (("certify", "srot"), ["'srot'", "sort"]),
+        (("certify", "hist", "--ablation", "zeros"), ["'zeros'", "zero"]),
+        (("certify", "add@v5n9", "hist@v3n4", "--workers", "2"), ["fixed vocabulary of 11 tokens"]),
+        (("export", "sort/padd", "-o", "x"), ["'padd'", "pad"]),
     ],
 )
 def test_mistakes_get_one_message_and_exit_2(call, monkeypatch, tmp_path, arguments, words):
@@ -75,3 +86,55 @@ def test_report_prints_the_table_and_writes_the_page(call, make, tmp_path):
     assert "mine" in out
     assert "it broke" in out
     assert (tmp_path / "index.html").exists()
+
+
+def headlines(out: str) -> list[str]:
+    """The lines with a case's id, without those of its claims."""
+    return [line.strip() for line in out.splitlines() if line[:1] in "✓✗" and line.strip()]
+
+
+@pytest.fixture
+def quick_certificates(monkeypatch):
+    """Less is checked, and of `frac_prevs` one claim never holds."""
+
+    def check(case, ablations):
+        found = certify(case, ablations, n_samples=50)
+        last = replace(found.claims[-1], ok=case.program.name != "frac_prevs")
+        return replace(found, claims=(*found.claims[:-1], last))
+
+    certify = certificate.certify
+    monkeypatch.setattr(certificate, "certify", check)
+
+
+def test_certificates_are_printed_written_and_fail_with_exit_1(call, tmp_path, quick_certificates):
+    cases = ["hist@v2n3", "frac_prevs@v2n3", "hist@v3n3"]
+    code, out, err = call("certify", *cases, "--ablation", "mean", "--workers", 1, "-o", tmp_path / "out")
+    assert (code, err) == (1, "gaugeblock: 1 certificates fail\n")
+    assert headlines(out) == ["✓ hist@v2n3", "✗ frac_prevs@v2n3", "✓ hist@v3n3"]
+    assert out.count("  ✗ ") == 1
+    assert all(words in out for words in ("equivalence: ", "necessity (mean): ", " checks; "))
+    found = [Certificate.from_dict(json.loads(file.read_text())) for file in (tmp_path / "out").rglob("*.json")]
+    assert {c.case: c.ok for c in found} == dict(zip(cases, (True, False, True)))
+    assert {c.ablations for c in found} == {("mean",)}
+    code, out, err = call("certify", cases[0], "--ablation", "mean", "--ablation", "resample")
+    assert (code, err, headlines(out)) == (0, "", ["✓ hist@v2n3"])
+    assert "necessity (mean)" in out
+    assert "necessity (resample)" in out
+
+
+def test_certificates_of_several_processes_come_in_order(call, tmp_path):
+    cases = ["sort@v3n3", "frac_prevs@v2n3", "hist@v2n3"]  # the slowest first
+    code, out, err = call("certify", *cases, "--ablation", "mean", "--workers", 2, "-o", tmp_path)
+    assert (code, err, headlines(out)) == (0, "", [f"✓ {case}" for case in cases])
+    assert len(list(tmp_path.rglob("*.json"))) == 3
+    assert call("certify", "hist", "--workers", 0)[0] == 2
+
+
+def test_a_case_is_exported(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(certificate, "certify", partial(certificate.certify, ablations=["mean"], n_samples=50))
+    code, out, err = call("export", "hist@v3n4", "-o", tmp_path / "hist")
+    assert (code, out, err) == (0, f"{tmp_path / 'hist'}\n", "")
+    assert (tmp_path / "hist" / "model.safetensors").exists()
+    code, out, err = call("export", "hist@v3n4", "-o", Path(__file__).parent)
+    assert (code, out) == (2, "")
+    assert "choose another folder" in err

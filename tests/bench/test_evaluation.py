@@ -1,14 +1,11 @@
 """One method on one case, on the real stack."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import gaugeblock as gb
-from gaugeblock import evaluation
 from gaugeblock.certificate import certify
 from gaugeblock.evaluation import case_record, make_task
 from gaugeblock.programs.errors import MethodError, UnknownName
@@ -118,9 +115,8 @@ def test_a_method_that_breaks_the_protocol_is_an_error(case):
         gb.evaluate("oracle", case, steps=3)
 
 
-def test_the_record_of_a_case_partitions_its_graph(case, monkeypatch):
-    monkeypatch.setattr(evaluation, "certify", partial(certify, n_samples=200))
-    record = case_record(case, "resample")
+def test_the_record_of_a_case_partitions_its_graph(case):
+    record = case_record(case, "resample", certify(case, ["resample"], n_samples=200))
     edges = [*record.positives, *record.negatives, *record.ignored]
     assert sorted(edges) == sorted(case.model.graph.edges)
     assert set(record.edge_variables) <= set(record.positives)

@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from gaugeblock import runner
+from gaugeblock import certificate, runner
+from gaugeblock.certificate import Certificate, certify
+from gaugeblock.page import write_page
 from gaugeblock.programs.errors import FileError, GaugeblockError, UnknownName
-from gaugeblock.results import read_case, read_result, result_paths
+from gaugeblock.results import case_path, certificate_path, read_case, read_result, result_paths
 
 HERE = Path(__file__).parent
 
@@ -68,6 +71,34 @@ def test_every_job_leaves_a_result_and_every_case_a_record(run, tmp_path):
     assert {r.status for r in results.values()} == {"ok"}
     assert len(list(result_paths(tmp_path / "out"))) == 8
     assert read_case(tmp_path / "out" / "cases" / "alpha.resample.json").id == "alpha"
+    assert (tmp_path / "out" / "certificates" / "alpha.resample.json").exists()
+
+
+def test_a_case_is_certified_once_for_its_record_and_its_certificate(tmp_path, monkeypatch):
+    checked = []
+
+    def check(case, ablations):
+        checked.append((case.id, *ablations))
+        return certify(case, ablations, n_samples=50)
+
+    monkeypatch.setattr(certificate, "certify", check)
+    for _ in range(2):
+        runner.run(["oracle"], ["hist@v2n3", "frac_prevs@v2n3"], tmp_path, "mean", workers=1)
+    assert checked == [("hist@v2n3", "mean"), ("frac_prevs@v2n3", "mean")]
+    path = certificate_path(tmp_path, "hist@v2n3", ["mean"])
+    found = Certificate.from_dict(json.loads(path.read_text()))
+    record = read_case(case_path(tmp_path, "hist@v2n3", "mean"))
+    assert (found.case, found.hash, found.ablations) == (record.id, record.hash, ("mean",))
+    assert found.ok
+    assert record.certified
+    assert [asdict(claim) for claim in found.claims] == [claim.model_dump() for claim in record.claims]
+    claims = f"{len(found.claims)} of {len(found.claims)} claims hold"
+    assert write_page(tmp_path).read_text().count(claims) == 2
+    # what a write that was cut off has left goes, and a certificate that was lost comes back
+    path.rename(path.with_name(f".{path.name}.0.part"))
+    runner.run(["oracle"], ["hist@v2n3"], tmp_path, "mean", workers=1)
+    assert Certificate.from_dict(json.loads(path.read_text())) == found
+    assert not list(tmp_path.rglob(".*.part"))
 
 
 def test_failing_jobs_are_recorded_and_harm_no_other(run):

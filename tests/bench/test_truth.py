@@ -1,5 +1,6 @@
 """Truth, pairs and cases on real models, against brute force and what is known of the programs."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -8,14 +9,18 @@ import torch
 
 from gaugeblock import sufficient
 from gaugeblock.cases import Case, CaseError, Recipe, case, resized
+from gaugeblock.checker_inert import reduced
+from gaugeblock.checker_model import WeightsModel
 from gaugeblock.compiled.compiler import compile
+from gaugeblock.compiled.inert import CONSTRUCTIONS
+from gaugeblock.evaluation import evaluate
 from gaugeblock.levels import Classes, node_classes, port_classes
 from gaugeblock.pairs import make_pairs
 from gaugeblock.programs.errors import UnknownName
 from gaugeblock.programs.registry import get
-from gaugeblock.sufficient import sufficient_sets
+from gaugeblock.sufficient import Sufficient, sufficient_sets
 from gaugeblock.suites import suite
-from gaugeblock.truth import ABLATIONS, find_witnesses, label
+from gaugeblock.truth import ABLATIONS, Truth, find_witnesses, label
 from support.naive import patched, writers
 
 
@@ -167,3 +172,74 @@ def test_truth_belongs_to_the_data() -> None:
     pairs = make_pairs(model)
     same = type(pairs)(pairs.clean, pairs.clean, model.real(pairs.clean), pairs.tags, False, 0)
     assert label(model, same, "resample").positives == frozenset()
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_camouflage_is_negative_wherever_its_proof_holds(ablation: str) -> None:
+    """The checker, which shares no code with the labels, finds the same edges live."""
+    c = case("hist@v3n4/pad+camouflage#1")
+    truth = c.truth(ablation)
+    parts = truth.to_dict()["inert"]
+    assert {part["construction"] for part in parts} == set(CONSTRUCTIONS)
+    model = WeightsModel(reduced(c.model.weights, parts, ablation))
+    assert truth.negatives == set(c.model.graph.edges) - model.live
+    looks_live = set(c.model.graph.edges) & WeightsModel(c.model.weights).live
+    assert truth.positives < looks_live
+    assert len(truth.negatives & looks_live) > len(truth.positives)
+
+
+def test_what_zeros_wake_is_ignored() -> None:
+    """A head that is parked while nothing is zeroed wakes under zero ablation, where its edges count for nothing."""
+    c = case("hist@v3n4/pad+camouflage#1")
+    truths = {ablation: c.truth(ablation) for ablation in ABLATIONS}
+    parked = {f"a{p.layer}.h{p.head}" for p in c.model.provenance.inert if p.construction == "parked head"}
+    woken = truths["mean"].negatives - truths["zero"].negatives
+    assert parked & {edge.partition("->")[0] for edge in woken}
+    assert woken <= truths["zero"].ignored
+    for ablation in ("resample", "donor"):
+        assert woken <= truths[ablation].negatives
+    # they could not be called negative: without their keys logits move, by TransformerLens' own hooks
+    model = c.model.to(dtype=torch.float64).hooked
+    zeros = {writer: torch.zeros_like(rows) for writer, rows in writers(model, c.pairs.clean).items()}
+    keys = [edge for edge in sorted(woken) if edge.startswith("embed->") and edge.endswith(".k")]
+    with torch.no_grad():
+        change = (patched(model, c.pairs.clean, zeros, keys) - model(c.pairs.clean)).abs()
+    assert float((change * c.pairs.positions[..., None]).max()) > 1
+
+
+def truth_of(positives: str, sets: tuple[str, ...]) -> Truth:
+    """Edges a to f, of which f is negative; the sets suffice."""
+    edges = Classes(frozenset(positives), frozenset("f"), frozenset("abcde") - frozenset(positives))
+    none = Classes(frozenset(), frozenset(), frozenset())
+    sufficient = Sufficient(tuple(map(frozenset, sets)), "enumeration", 32)
+    return Truth("resample", edges, none, none, none, frozenset(), (), sufficient, {}, {}, False)
+
+
+def test_where_several_sets_suffice_each_is_a_reading_of_the_truth() -> None:
+    truth = truth_of("abcd", ("ab", "acd"))
+    assert truth.alternatives == (
+        Classes(frozenset("ab"), frozenset("f"), frozenset("cde")),
+        Classes(frozenset("acd"), frozenset("f"), frozenset("be")),
+    )
+    # d, which matters and which no set needs, is true in each; e, which only a set holds, stays ignored
+    truth = truth_of("abcd", ("ab", "ace"))
+    assert [a.positives for a in truth.alternatives] == [frozenset("abd"), frozenset("acd")]
+    assert all(a.negatives == frozenset("f") and "e" in a.ignored for a in truth.alternatives)
+    for sets in ((), ("ab",), ("abcd",)):
+        assert truth_of("abcd", sets).alternatives == (truth_of("abcd", sets).edges,)
+
+
+def test_the_best_matching_reading_counts() -> None:
+    """Either of two sets suffices: who finds all of one has missed nothing, who finds part of both has."""
+    c = case("hist@v3n4/permute+pad#1")
+    known = c.truth("resample")
+    one, other, *_ = sorted(known.positives)
+    sets = tuple(known.positives - {edge} for edge in (one, other))
+    again = Case(c.recipe, c.program, c.model)
+    again._truths["resample"] = replace(known, sufficient=Sufficient(sets, "enumeration", 2))
+
+    def skill(found: frozenset[str]) -> float:
+        return evaluate(lambda task: {edge: float(edge in found) for edge in task.graph.edges}, again).scores["skill"]
+
+    assert skill(sets[0]) == skill(sets[1]) == 1.0
+    assert skill(sets[0] & sets[1]) < 1.0
