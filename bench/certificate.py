@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, final
 
 from gaugeblock.checker import Claim, check_labels, check_model
-from gaugeblock.checker_evidence import Evidence, Labels
-from gaugeblock.checker_variables import VariablePlace, check_variables
+from gaugeblock.checker.evidence import Evidence, Labels
+from gaugeblock.checker.variables import VariablePlace, check_variables
 from gaugeblock.programs.errors import FileError
 from gaugeblock.results import write_text
 from gaugeblock.truth import ABLATIONS

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from gaugeblock.cases import case as load_case
 from gaugeblock.certificate import evidence_of
 from gaugeblock.checker import check_labels
-from gaugeblock.checker_evidence import Evidence, Experiment, Labels
+from gaugeblock.checker.evidence import Evidence, Experiment, Labels
 from gaugeblock.suites import suite
 from gaugeblock.truth import ABLATIONS
 

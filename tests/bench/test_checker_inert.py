@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from gaugeblock.checker_evidence import Evidence, Part
-from gaugeblock.checker_inert import check_inert, reduced
-from gaugeblock.checker_model import WeightsModel
+from gaugeblock.checker.evidence import Evidence, Part
+from gaugeblock.checker.inert import check_inert, reduced
+from gaugeblock.checker.weights import WeightsModel
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.registry import apply_variants

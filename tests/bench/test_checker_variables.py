@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaugeblock.checker_claims import Claim
-from gaugeblock.checker_evidence import Evidence
-from gaugeblock.checker_variables import VariablePlace, check_variables
+from gaugeblock.checker.claims import Claim
+from gaugeblock.checker.evidence import Evidence
+from gaugeblock.checker.variables import VariablePlace, check_variables
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.registry import apply_variants
@@ -110,7 +110,8 @@ def ratio_of(name: str) -> str:
 def test_a_direction_turned_anywhere_is_caught(data: st.DataObject, angle: float) -> None:
     """Into any other direction, one that padding or a decoy uses included."""
     model, _ = sample("hist", ROTATED)
-    name = data.draw(st.sampled_from(sorted(model.subspaces)))
+    # of `map` some values never occur: their directions are only known to be orthogonal
+    name = data.draw(st.sampled_from(sorted(set(model.subspaces) - {"map"})))
     row = data.draw(st.integers(0, len(model.subspaces[name].directions) - 1))
     towards = data.draw(st.integers(0, len(model.provenance.directions) - 1))
     assert model.provenance.basis is not None

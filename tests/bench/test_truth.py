@@ -9,8 +9,8 @@ import torch
 
 from gaugeblock import sufficient
 from gaugeblock.cases import Case, CaseError, Recipe, case, resized
-from gaugeblock.checker_inert import reduced
-from gaugeblock.checker_model import WeightsModel
+from gaugeblock.checker.inert import reduced
+from gaugeblock.checker.weights import WeightsModel
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.inert import CONSTRUCTIONS
 from gaugeblock.evaluation import evaluate

@@ -13,7 +13,7 @@ import torch
 
 from gaugeblock.cases import case
 from gaugeblock.certificate import certify
-from gaugeblock.checker_evidence import Evidence, Experiment
+from gaugeblock.checker.evidence import Evidence, Experiment
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.files import content_hash
 from gaugeblock.compiled.model import CompiledModel

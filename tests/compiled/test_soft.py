@@ -9,8 +9,10 @@ import torch
 
 import gaugeblock as gb
 import gaugeblock.compiled.variants.soft
-from gaugeblock.checker import check_attention, check_equivalence, check_interchange, check_necessity
-from gaugeblock.checker_evidence import Evidence, Experiment
+from gaugeblock.checker.evidence import Evidence, Experiment
+from gaugeblock.checker.labels import check_necessity
+from gaugeblock.checker.models import check_equivalence
+from gaugeblock.checker.program import check_attention, check_interchange
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.files import content_hash
 from gaugeblock.compiled.model import CompiledModel

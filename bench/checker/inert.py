@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gaugeblock.checker_claims import Claim, make_claim
-from gaugeblock.checker_evidence import Evidence, Part
-from gaugeblock.checker_model import TOLERANCE, WeightsModel
+from gaugeblock.checker.claims import Claim, make_claim
+from gaugeblock.checker.evidence import Evidence, Part
+from gaugeblock.checker.weights import TOLERANCE, WeightsModel
 
 LEAD = 60.0
 """Attention to a key whose score is lower by so much is below 1e-26."""

@@ -4,6 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+LOGIT = 10.0
+"""Logit of the right output of a categorical model; all others are 0."""
+
+EXACT = 1e-6
+"""Logits equal what the program says to this: absolutely, and relative to numeric outputs above 1."""
+
 
 @final
 @dataclass(frozen=True)

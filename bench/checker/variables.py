@@ -11,9 +11,9 @@ from typing import TypedDict
 import numpy as np
 from jaxtyping import Float
 
-from gaugeblock.checker_claims import Claim, make_claim, named
-from gaugeblock.checker_evidence import Evidence
-from gaugeblock.checker_model import TOLERANCE
+from gaugeblock.checker.claims import Claim, make_claim, named
+from gaugeblock.checker.evidence import Evidence
+from gaugeblock.checker.weights import TOLERANCE
 from gaugeblock.compiled.lowered import BOS, PRESENT, Lowered, Variable
 from gaugeblock.compiled.semantics import UNKNOWN
 from gaugeblock.compiled.tables import smallest_gap

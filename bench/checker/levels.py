@@ -1,11 +1,12 @@
 """The auditor's claims about truth at other levels than edges, and about the sets of edges that suffice."""
 
 from collections.abc import Iterable, Iterator
-from typing import get_args
 
-from gaugeblock.checker_claims import Claim, make_claim, named
-from gaugeblock.checker_evidence import ClassLists, Experiment, Labels
-from gaugeblock.sufficient import FoundBy
+from gaugeblock.checker.claims import Claim, make_claim, named
+from gaugeblock.checker.evidence import ClassLists, Experiment, Labels
+
+FOUND_BY = ("enumeration", "search", "part of a search")
+"""How sufficient sets may have been looked for."""
 
 
 def check_levels(experiment: Experiment, labels: Labels) -> Claim:
@@ -51,7 +52,7 @@ def check_sufficient_sets(experiment: Experiment, labels: Labels) -> Claim:
             wrong += named("in a minimal sufficient set, but can be spared", spared)
     if not found["sets"] and found["found_by"] != "part of a search":
         wrong.append("there is no sufficient set")
-    if found["found_by"] not in get_args(FoundBy):
+    if found["found_by"] not in FOUND_BY:
         wrong.append(f"found_by is {found['found_by']!r}")
     joint = {edges for edges in experiment.minimal_sets if len(edges) > 1}
     wrong += named("jointly, or not, unlike stated", map(_spelt, joint ^ set(map(frozenset, labels["joint"]))))

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gaugeblock.checker_model import TOLERANCE, Rows, Run, WeightsModel
+from gaugeblock.checker.weights import TOLERANCE, Rows, Run, WeightsModel
 from gaugeblock.compiled import semantics
 from gaugeblock.compiled.lowered import Lowered
 from gaugeblock.compiled.semantics import NOTHING, UNKNOWN
