@@ -5,7 +5,7 @@ clean state; the set *matters* on the pair if that exceeds 1e-9 · (1 + max |log
 belongs to an inclusion-minimal set of at most three edges that matters on some pair.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -191,28 +191,23 @@ class Experiment:
         """What stands in a writer's place."""
         if self.ablation == "zero":
             return torch.zeros_like(clean)
-        if self.ablation != "mean":
-            return self._moved(source, clean)
-        there = self.evidence.real(self.evidence.corrupted)
-        result = clean.clone()
-        for pos in range(clean.shape[1]):
-            if bool(there[:, pos].any()):
-                result[self.evidence.real(self.evidence.clean)[:, pos], pos] = source[there[:, pos], pos].mean(0)
-        return result
+        return self._averaged(source, clean, lambda rows: rows.mean(0))
 
     def _ablated_codes(self, source: Tensor, clean: Tensor) -> Tensor:
         """The same for a variable's codes: UNKNOWN where different ones are averaged."""
         if self.ablation == "zero":
             return torch.full_like(clean, NOTHING)
+        return self._averaged(source, clean, lambda codes: codes[0] if len(codes.unique()) == 1 else UNKNOWN)
+
+    def _averaged(self, source: Tensor, clean: Tensor, average: Callable[[Tensor], Tensor | int]) -> Tensor:
+        """Under `mean`, position by position: the average over the corrupted inputs with a token there."""
         if self.ablation != "mean":
             return self._moved(source, clean)
-        there = self.evidence.real(self.evidence.corrupted)
+        real, there = self.evidence.real(self.evidence.clean), self.evidence.real(self.evidence.corrupted)
         result = clean.clone()
         for pos in range(clean.shape[1]):
             if bool(there[:, pos].any()):
-                codes = source[there[:, pos], pos].unique()
-                code = codes[0] if len(codes) == 1 else UNKNOWN
-                result[self.evidence.real(self.evidence.clean)[:, pos], pos] = code
+                result[real[:, pos], pos] = average(source[there[:, pos], pos])
         return result
 
     def _moved(self, source: Tensor, clean: Tensor) -> Tensor:
