@@ -1,15 +1,12 @@
 """A case as a folder that can be used without this library."""
 
 import json
-import os
-import shutil
-import tempfile
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gaugeblock.compiled.files import staged, write_model
 from gaugeblock.compiled.hooked import config
-from gaugeblock.programs.errors import FileError
 from gaugeblock.programs.operations import GraphNode
 from gaugeblock.truth import ABLATIONS
 
@@ -20,24 +17,10 @@ if TYPE_CHECKING:
 def export(case: "Case", path: str | Path) -> Path:
     """Write the folder `path` at once or not at all; returns it. FileError where something else stands there."""
     target = Path(path)
-    if target.exists() and not (target.is_dir() and ((target / "pairs.json").exists() or not any(target.iterdir()))):
-        raise FileError(f"{target} exists and is no exported case; choose another folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        case.model.save(staging / "model")
-        for file in (staging / "model").iterdir():
-            file.rename(staging / file.name)
-        (staging / "model").rmdir()
+    with staged(target, "pairs.json", "no exported case") as folder:
+        write_model(case.model, folder)
         for name, text in _files(case).items():
-            (staging / name).write_text(text, encoding="utf-8")
-        staging.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(staging, target)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+            (folder / name).write_text(text, encoding="utf-8")
     return target
 
 

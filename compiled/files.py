@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -53,15 +55,30 @@ def content_hash(model: CompiledModel) -> str:
 
 def save(model: CompiledModel, path: Path) -> None:
     """Write the folder at once or not at all. FileError if something that is not a saved model stands there."""
-    if path.exists() and not (path.is_dir() and (path / "model.json").exists()) and not _is_empty(path):
-        raise FileError(f"{path} exists and is not a saved model; choose another folder")
+    with staged(path, "model.json", "not a saved model") as folder:
+        write_model(model, folder)
+
+
+def write_model(model: CompiledModel, folder: Path) -> None:
+    """Write the files of a saved model into a folder."""
+    tensors = {k: np.ascontiguousarray(v) for k, v in model.weights.items()}
+    (folder / "model.safetensors").write_bytes(save_tensors(tensors))
+    record = {"format": FORMAT, "hash": content_hash(model), **_record(model)}
+    (folder / "model.json").write_text(json.dumps(record, indent=1))
+
+
+@contextmanager
+def staged(path: Path, mark: str, otherwise: str) -> Iterator[Path]:
+    """A new folder that takes the place of `path` when the block ends, and goes where the block fails.
+
+    FileError where something stands that is no empty folder and holds no file `mark`: it "is {otherwise}".
+    """
+    if path.exists() and not (path.is_dir() and (path / mark).exists()) and not _is_empty(path):
+        raise FileError(f"{path} exists and is {otherwise}; choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        tensors = {k: np.ascontiguousarray(v) for k, v in model.weights.items()}
-        (staging / "model.safetensors").write_bytes(save_tensors(tensors))
-        record = {"format": FORMAT, "hash": content_hash(model), **_record(model)}
-        (staging / "model.json").write_text(json.dumps(record, indent=1))
+        yield staging
         staging.chmod(0o755)
         if path.exists():
             shutil.rmtree(path)
