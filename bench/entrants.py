@@ -37,7 +37,7 @@ class Entrant:
     @property
     def control(self) -> bool:
         """Whether it is there to show what the numbers mean, and has no rank."""
-        return self.method is None or self.name == "random"
+        return self.method is None or self.method.control
 
     @cached_property
     def source(self) -> str | None:

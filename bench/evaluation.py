@@ -23,7 +23,6 @@ from gaugeblock.scoring import NOISE, noise_floor, recovery_scores, strengths
 if TYPE_CHECKING:
     from gaugeblock.cases import Case
 
-CIRCUITS_AT_ONCE = 8
 CHANGE = 1e-4  # of a graded logit, relative to the largest: far above rounding, far below another answer
 
 
@@ -153,20 +152,11 @@ def _faithfulness(
 def _circuit_runner(task: Task, edges: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
     """Masks over `edges` -> the task's metric per circuit and pair; every edge outside `edges` is ablated."""
     columns = torch.tensor(task.graph.indices(edges))
-    n_pairs = len(task.clean)
 
     def run(masks: np.ndarray) -> np.ndarray:
-        values = []
-        for start in range(0, len(masks), CIRCUITS_AT_ONCE):
-            chosen = torch.tensor(masks[start : start + CIRCUITS_AT_ONCE])
-            full = torch.zeros(len(chosen), len(task.graph.edges))
-            full[:, columns] = chosen.to(full.dtype)
-            with torch.no_grad():
-                logits = task.engine.forward(full)
-            pairs = torch.arange(n_pairs).repeat(len(chosen))
-            metric = task.metric(logits.flatten(0, 1), pairs)
-            values.append(metric.reshape(len(chosen), n_pairs).double().cpu().numpy())
-        return np.concatenate(values)
+        full = torch.zeros(len(masks), len(task.graph.edges))
+        full[:, columns] = torch.tensor(masks).to(full.dtype)
+        return task.engine.measure(full.to(task.clean.device), task.metric).double().cpu().numpy()
 
     return run
 

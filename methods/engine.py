@@ -7,7 +7,7 @@ reader, follows changes instead of values, and drops every (set, pair) as soon a
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float, Int
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from gaugeblock.compiled.graph import Graph, parse_edge
 from gaugeblock.methods.ablation import Rows, ablate
-from gaugeblock.methods.activations import attend, causal_mask, normalise, run
+from gaugeblock.methods.activations import run
 from gaugeblock.methods.changes import Changes
+from gaugeblock.methods.masked import Masked
 from gaugeblock.methods.pruning import prune
 from gaugeblock.methods.sweep import Sweep
 from gaugeblock.methods.weights import Weights
@@ -26,6 +27,9 @@ Functional = Callable[[Tensor, Tensor], Tensor]
 
 ROWS_AT_ONCE = 2048
 """Token rows that a block of (set, pair) items starts with."""
+
+NUMBERS_AT_ONCE = 2**23
+"""Numbers in residual streams that a block of masks holds."""
 
 
 @final
@@ -60,6 +64,7 @@ class Engine:
         self.forwards = 2.0
         self.backwards = 0.0
         pruned, self._live = prune(self.weights)
+        self._masked = Masked(pruned, graph)
         with torch.no_grad():
             pruned_run = self.clean_run if pruned is self.weights else run(pruned, clean)
         self._changes = Changes(pruned, pruned_run, self.difference)
@@ -69,45 +74,34 @@ class Engine:
         return self.clean_run.logits
 
     def forward(
-        self, masks: Float[Tensor, "mask edges"], pairs: Int[Tensor, " chosen"] | None = None
+        self,
+        masks: Float[Tensor, "mask edges"],
+        pairs: Int[Tensor, " chosen"] | None = None,
+        ablated: Float[Tensor, "writer #chosen #pos d_model"] | None = None,
     ) -> Float[Tensor, "mask chosen pos vocab"]:
-        """Logits under each mask (1: clean edge, 0: ablated), differentiable in the masks.
+        """Logits under each mask (1: clean edge, 0: ablated), differentiable in the masks and in `ablated`.
 
-        pairs: indices of the pairs to run; all by default.
+        Args:
+            pairs: indices of the pairs to run; all by default.
+            ablated: what the chosen pairs' writers are replaced by, instead of this engine's `ablated`.
         """
-        masks = masks.to(self.clean_logits)
-        ablated = self.ablated if pairs is None else self.ablated[:, pairs]
         clean = self.clean_run.writers if pairs is None else self.clean_run.writers[:, pairs]
+        if ablated is None:
+            ablated = self.ablated if pairs is None else self.ablated[:, pairs]
         self.forwards += len(masks) * clean.shape[1] / len(self.clean_logits)
-        weights, index = self.weights, self.graph.writer_index
-        mask = causal_mask(weights, clean.shape[2])
-        sources = [w for w in ("embed", "pos") if w in index]
-        current: dict[str, Tensor] = {w: clean[index[w]].expand(len(masks), *clean.shape[1:]) for w in sources}
-        bias = weights.W_E.new_zeros(weights.W_E.shape[1])
+        return self._masked.run(masks.to(self.clean_logits), clean, ablated.expand_as(clean))
 
-        def read(reader: str) -> Tensor:
-            total: Any = 0.0
-            for edge in self.graph.incoming(reader):
-                writer = parse_edge(edge)[0]
-                m = masks[:, self.graph.edge_index[edge], None, None, None]
-                if writer == "bias":
-                    total = total + bias
-                else:
-                    total = total + m * current[writer] + (1 - m) * ablated[index[writer]]
-            return normalise(weights, total)
-
-        for layer, (attention, mlp) in enumerate(zip(weights.attention, weights.mlp, strict=True)):
-            W, b = attention.maps, attention.b_qkv.view(3, len(attention.heads), attention.W_O.shape[1])
-            written = {}
-            for slot, head in enumerate(attention.heads):
-                q, k, v = (read(f"a{layer}.h{head}.{x}") @ W[:, i, slot] + b[i, slot] for i, x in enumerate("qkv"))
-                written[f"a{layer}.h{head}"] = attend(q, k, v, mask)[0] @ attention.W_O[slot]
-            current |= written
-            bias = bias + attention.b_O
-            if mlp is not None:
-                post = weights.activation(read(f"m{layer}") @ mlp.W_in + mlp.b_in)
-                current[f"m{layer}"] = post @ mlp.W_out + mlp.b_out
-        return read("logits") @ weights.W_U + weights.b_U
+    def measure(self, masks: Float[Tensor, "mask edges"], functional: Functional) -> Float[Tensor, "mask pair"]:
+        """The functional of the logits under each mask, in blocks of bounded memory. No gradients."""
+        n_pairs, n_pos, d_model = self.clean_run.writers.shape[1:]
+        pairs = torch.arange(n_pairs, device=self.clean_logits.device)
+        per_block = max(1, NUMBERS_AT_ONCE // (n_pairs * n_pos * d_model * self._masked.widest))
+        values = []
+        with torch.no_grad():
+            for block in masks.split(per_block):
+                logits = self.forward(block).flatten(0, 1)
+                values.append(functional(logits, pairs.repeat(len(block))).view(len(block), n_pairs))
+        return torch.cat(values)
 
     def patch(
         self, sets: Sequence[Iterable[str]], functional: Functional, pairs: Int[Tensor, " chosen"] | None = None

@@ -51,7 +51,7 @@ def _live_heads(attention: Attention, layer: int, reads: Reads) -> Attention:
         carried = attention.W_O[slot] @ later
         if bool((carried != 0).any()):
             keep.append(slot)
-            reads[f"a{layer}.h{head}.v"] = maps[:, 2, slot] @ carried
+            reads[f"a{layer}.h{head}.v"] = maps[:, 2, slot][:, (carried != 0).any(1)]
             reads[f"a{layer}.h{head}.q"] = maps[:, 0, slot]
             reads[f"a{layer}.h{head}.k"] = maps[:, 1, slot]
     d_head = attention.W_O.shape[1]

@@ -26,25 +26,29 @@ class Method:
     Attributes:
         level: whether it scores edges, or nodes, which are then lifted to edges.
         signed: whether the score itself ranks; otherwise |score| does.
+        control: whether it is there to show what the numbers mean, and has no rank.
     """
 
     name: str
     level: Level
     signed: bool
     function: Function
+    control: bool = False
 
 
 _METHODS: dict[str, Method] = {}
 
 
-def method(name: str | None = None, level: Level = "edges", signed: bool = False) -> Callable[[Function], Function]:
+def method(
+    name: str | None = None, level: Level = "edges", signed: bool = False, control: bool = False
+) -> Callable[[Function], Function]:
     """Decorator that registers a method under a name (the function's own by default)."""
     if level not in ("edges", "nodes"):
         raise MethodError(f"a method scores 'edges' or 'nodes', not {level!r}")
 
     def register(function: Function) -> Function:
         given = name or function.__name__
-        _METHODS[given] = Method(given, level, signed, function)
+        _METHODS[given] = Method(given, level, signed, function, control)
         return function
 
     return register
