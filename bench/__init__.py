@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gaugeblock.cases import case
     from gaugeblock.compiled import compile, load
     from gaugeblock.evaluation import evaluate
-    from gaugeblock.methods import check_method, method
+    from gaugeblock.methods import attribute, check_method, method
     from gaugeblock.programs import Program
     from gaugeblock.programs.errors import GaugeblockError
     from gaugeblock.runner import run
@@ -33,12 +33,14 @@ _NAMES = {
     "evaluate": "gaugeblock.evaluation",
     "run": "gaugeblock.runner",
     "method": "gaugeblock.methods",
+    "attribute": "gaugeblock.methods",
     "check_method": "gaugeblock.methods",
 }
 
 __all__ = [
     "GaugeblockError",
     "Program",
+    "attribute",
     "case",
     "check_method",
     "compile",

@@ -74,6 +74,31 @@ def report(folder: Annotated[Path, typer.Argument(help="A folder of results.")])
 
 
 @app.command()
+def validity(
+    folder: Annotated[Path, typer.Argument(help="A folder of results.")],
+    recovery: Annotated[str, typer.Option(help="What counts as true recovery: skill or auprc.")] = "skill",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder to write validity.json, .md and .svg to; FOLDER if not given."),
+    ] = None,
+) -> None:
+    """Correlate every metric that needs no ground truth with true recovery, over the methods and cases of a run."""
+    import json
+
+    from gaugeblock import validity as study
+    from gaugeblock.results import write_text
+
+    findings = study.study(folder, recovery)
+    _console().print(study.table(findings, recovery))
+    target = out or folder
+    write_text(target / "validity.json", json.dumps(study.record(findings, recovery), indent=1) + "\n")
+    write_text(target / "validity.md", study.markdown(findings, recovery))
+    picture = study.plot(findings, recovery)
+    write_text(target / "validity.svg", str(picture))
+    print(f"\n{target / 'validity.md'}\n{target / 'validity.svg'}")
+
+
+@app.command()
 def programs(
     tag: Annotated[list[str] | None, typer.Option(help="Only programs with this tag; repeatable.")] = None,
     causal: Annotated[bool, typer.Option("--causal", help="Only programs that look at tokens so far.")] = False,

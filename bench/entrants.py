@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gaugeblock.controls import CONTROLS
-from gaugeblock.methods.registry import Method, get_method, method_names, run_method
+from gaugeblock.methods.registry import Attribution, Method, attribution, get_method, method_names, pool
 from gaugeblock.programs.errors import MethodError, UnknownName
 
 if TYPE_CHECKING:
@@ -58,13 +58,14 @@ class Entrant:
         defaults = {p.name: p.default for p in accepted if p.default is not p.empty}
         return defaults | given
 
-    def scores(self, case: "Case", task: "Task", params: dict[str, Any]) -> dict[str, float]:
-        """One score per edge. Raises MethodError."""
+    def scores(self, case: "Case", task: "Task", params: dict[str, Any]) -> Attribution:
+        """One score per edge and one per node. Raises MethodError."""
         if self.method is not None:
-            return run_method(self.method, task, **params)
+            return attribution(self.method, task, **params)
         if params:
             raise MethodError(f"control {self.name!r} takes no parameters, got {', '.join(params)}")
-        return dict(self.function(case, task.ablation))
+        edges = dict(self.function(case, task.ablation))
+        return Attribution(edges, pool(edges, task.graph))
 
 
 def entrant(given: Given) -> Entrant:

@@ -1,29 +1,27 @@
 """One method on one case: run it, score it against the truth, and say what it cost."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, final
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float
 
+from gaugeblock.behaviour import behaviour
 from gaugeblock.certificate import Certificate
 from gaugeblock.entrants import Given, entrant
 from gaugeblock.environment import checkout, peak_memory, versions
-from gaugeblock.levels import Classes
+from gaugeblock.methods.registry import pool_ports
 from gaugeblock.methods.task import Task
-from gaugeblock.metrics.faithfulness import SIZES, cmd, cpr, faithfulness_curve, regret
 from gaugeblock.metrics.recovery import stratum
 from gaugeblock.programs.errors import MethodError
 from gaugeblock.results import CaseRecord, Claim, Result
-from gaugeblock.scoring import NOISE, noise_floor, recovery_scores, strengths
+from gaugeblock.scoring import NOISE, SCORES, Scored, node_stratum, noise_floor, port_stratum
 
 if TYPE_CHECKING:
     from gaugeblock.cases import Case
 
-CHANGE = 1e-4  # of a graded logit, relative to the largest: far above rounding, far below another answer
+RARE = 0.05  # share of pairs on which an edge matters
+DEEP = 4  # layers
 
 
 def evaluate(
@@ -59,21 +57,26 @@ def evaluate(
     chosen = entrant(method)
     truth = case.truth(ablation)
     task = make_task(case, ablation, seed)
-    forwards = task.engine.forwards
+    engine = task.engine
+    before = engine.forwards, engine.backwards
     start = time.perf_counter()
-    edge_scores = chosen.scores(case, task, params)
+    found = chosen.scores(case, task, params)
     seconds = time.perf_counter() - start
-    forwards = task.engine.forwards - forwards
-    infinite = [edge for edge, score in edge_scores.items() if not np.isfinite(score)]
+    cost = engine.forwards - before[0], engine.backwards - before[1]
+    infinite = [name for scores in (found.edges, found.nodes) for name, s in scores.items() if not np.isfinite(s)]
     if infinite:
         raise MethodError(f"method {chosen.name!r} gave {infinite[0]!r} an infinite score; scores are finite")
 
     dtype = str(case.model.hooked.cfg.dtype).removeprefix("torch.")
-    noise = noise_floor(edge_scores.values(), NOISE[dtype])
-    scored = [_Scored.of(case.model.graph.edges, c, edge_scores, chosen.signed, noise) for c in truth.alternatives]
+    noise = noise_floor(found.edges.values(), NOISE[dtype])
+    graph, signed = case.model.graph, chosen.signed
+    scored = [Scored.of(graph.edges, c, found.edges, signed, noise, stratum) for c in truth.alternatives]
     best = max(scored, key=lambda s: (s.recovery["skill"] or 0.0, s.recovery["auprc"] or 0.0))
-    edges, ranks, labels = best.edges, best.ranks, best.labels
-    faithfulness, per_pair, curve = _faithfulness(task, edges, ranks, labels)
+    does = behaviour(task, best.names, best.ranks, best.labels)
+    node_noise = noise_floor(found.nodes.values(), NOISE[dtype])
+    nodes = Scored.of(graph.writers, truth.nodes, found.nodes, signed, node_noise, node_stratum)
+    into_ports = pool_ports(found.edges, graph, signed)
+    ports = Scored.of(tuple(into_ports), truth.ports, into_ports, signed, noise, port_stratum)
     commit, dirty = checkout()
     return Result(
         status="ok",
@@ -86,88 +89,24 @@ def evaluate(
         case_hash=case.hash,
         ablation=ablation,
         seed=seed,
-        scores=best.recovery | faithfulness,
-        pair_scores={"faithfulness": per_pair},
-        edge_scores=edge_scores,
+        scores=dict.fromkeys(SCORES) | best.recovery | nodes.named("node") | ports.named("port") | does.scores,
+        pair_scores={"faithfulness": does.per_pair},
+        edge_scores=found.edges,
+        node_scores=found.nodes,
         signed=chosen.signed,
         noise=noise,
-        curve=curve,
+        curve=does.curve,
+        pair_curve=does.pair_curve,
+        circuit=does.chosen,
         seconds=seconds,
-        forwards=forwards,
+        forwards=cost[0],
+        backwards=cost[1],
         memory=peak_memory(),
         versions=versions(),
         commit=commit,
         dirty=dirty,
         device=str(next(case.model.hooked.parameters()).device),
     )
-
-
-@final
-@dataclass(frozen=True)
-class _Scored:
-    """A method's scores beside one reading of the truth."""
-
-    edges: list[str]
-    labels: Bool[np.ndarray, "edges"]
-    ranks: Float[np.ndarray, "edges"]
-    recovery: dict[str, float | None]
-
-    @staticmethod
-    def of(
-        graph_edges: Sequence[str], classes: Classes, scores: Mapping[str, float], signed: bool, noise: float
-    ) -> "_Scored":
-        edges = [e for e in graph_edges if e in classes.positives or e in classes.negatives]
-        labels = np.array([e in classes.positives for e in edges], dtype=bool)
-        ranks = strengths(scores, edges, signed, noise)
-        return _Scored(edges, labels, ranks, recovery_scores(ranks, labels, edges))
-
-
-def _faithfulness(
-    task: Task, edges: Sequence[str], ranks: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"]
-) -> tuple[dict[str, float | None], list[float | None], list[tuple[float, float | None]]]:
-    """What circuits of top-ranked edges do: scores, per-pair faithfulness at the true size, and the curve."""
-    names = ("cpr", "cmd", "regret", "faithfulness_at_true_size")
-    if not labels.any():
-        return dict.fromkeys(names), [], []
-    run = _circuit_runner(task, edges)
-    changed = _changed_pairs(task)
-    size = [float(labels.mean())]
-    whole = faithfulness_curve(run, ranks, SIZES, changed=changed)
-    found = faithfulness_curve(run, ranks, size, changed=changed)
-    true = faithfulness_curve(run, labels.astype(np.float64), size, changed=changed)
-    scores = (
-        cpr(whole.fractions, whole.f),
-        cmd(whole.fractions, whole.f),
-        regret(float(true.f[1]), float(found.f[1])),
-        float(found.f[1]),
-    )
-    span = found.full - found.values[0]
-    differing = np.abs(span) > 1e-5 * (1 + np.abs(found.values).max())
-    per_pair = np.full(len(span), np.nan)
-    np.divide(found.values[1] - found.values[0], span, out=per_pair, where=differing)
-    curve = list(zip(whole.fractions.tolist(), whole.f.tolist()))
-    return dict(zip(names, scores)), per_pair.tolist(), curve
-
-
-def _circuit_runner(task: Task, edges: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
-    """Masks over `edges` -> the task's metric per circuit and pair; every edge outside `edges` is ablated."""
-    columns = torch.tensor(task.graph.indices(edges))
-
-    def run(masks: np.ndarray) -> np.ndarray:
-        full = torch.zeros(len(masks), len(task.graph.edges))
-        full[:, columns] = torch.tensor(masks).to(full.dtype)
-        return task.engine.measure(full.to(task.clean.device), task.metric).double().cpu().numpy()
-
-    return run
-
-
-def _changed_pairs(task: Task) -> Bool[np.ndarray, "pairs"]:
-    """The pairs in which ablating everything changes what the model says at a graded position."""
-    with torch.no_grad():
-        ablated = task.engine.forward(torch.zeros(1, len(task.graph.edges)))[0]
-    clean = task.engine.clean_logits
-    moved = (ablated - clean).abs().amax(-1) > CHANGE * (1 + clean.abs().max())
-    return (moved & task.positions).any(-1).cpu().numpy()
 
 
 def make_task(case: "Case", ablation: str, seed: int) -> Task:
@@ -220,7 +159,30 @@ def case_record(case: "Case", ablation: str, certificate: Certificate) -> CaseRe
             for edge in positives
             if edge in truth.reads
         },
+        modes=failure_modes(case, ablation),
         comparators=sum(stratum(edge) in compared for edge in positives) / len(positives) if positives else 0.0,
         certified=certificate.ok,
         claims=[Claim(**asdict(claim)) for claim in certificate.claims],
     )
+
+
+def failure_modes(case: "Case", ablation: str) -> list[str]:
+    """What can make a case hard for methods, read off its variants and its truth.
+
+    saturated: attention and steps without gradients (no `soft`). camouflage, decoy: parts that look live, another
+    program beside it. joint: edges that matter only together. cancelling: nodes whose edges cancel. rare: an edge that
+    matters on less than 5 % of pairs. deep: four layers or more. numeric: a number as output.
+    """
+    truth, variants = case.truth(ablation), case.recipe.variants
+    found = {
+        "saturated": "soft" not in variants,
+        "soft": "soft" in variants,
+        "camouflage": "camouflage" in variants,
+        "decoy": "decoy" in variants,
+        "joint": bool(truth.joint),
+        "cancelling": bool(truth.cancelling),
+        "rare": any(w.kappa < RARE for w in truth.witnesses.values()),
+        "deep": case.model.hooked.cfg.n_layers >= DEEP,
+        "numeric": truth.numeric,
+    }
+    return [mode for mode, present in found.items() if present]

@@ -33,7 +33,12 @@ PICTURES = {
 _UNSEEN = re.compile(r' data-[\w-]+="[^"]*"|<title>[^<]*</title>')
 """Of a picture that is shown as an image: nobody can point at its parts."""
 
-LEFT_OUT = ("comparators", "matched_auroc", "auprc_chance")  # of the score tables: said elsewhere, or redundant
+SHOWN = (
+    *("skill", "auprc", "precision_at_size", "auroc", "auroc_low", "auroc_high", "node_skill", "port_skill"),
+    *("cpr", "cmd", "log_cmd", "regret", "faithfulness_at_true_size"),
+    *("circuit_size", "circuit_f1", "accuracy", "kl", "completeness", "minimality"),
+)
+"""Of the score tables; a result's file has all of SCORES."""
 
 
 def write_page(folder: str | Path) -> Path:
@@ -80,7 +85,7 @@ def _section(board: Leaderboard, case: CaseRecord, anchor: str) -> dict[str, Any
         "matched": is_matched(case),
         "cells": cells,
         "methods": list(circuits),
-        "scores": [(name, info) for name, info in SCORES.items() if name not in LEFT_OUT],
+        "scores": [(name, SCORES[name]) for name in SHOWN],
         "chance": next((c.score("auprc_chance") for c in cells if c.ok), None),
         "facts": _facts(case),
         "svg": circuit_svg(

@@ -70,6 +70,7 @@ class CaseRecord(_Record):
         positives, negatives, ignored: edges "writer->reader"; they partition the graph.
         edge_variables: which variables of the program a positive edge carries.
         comparators: share of positives with a negative in their own stratum, 0 to 1.
+        modes: what makes the case hard for methods, see `gaugeblock.evaluation.failure_modes`.
         pictures: of the model, the circuit aside: the page draws that from the edges.
     """
 
@@ -97,6 +98,7 @@ class CaseRecord(_Record):
     ignored: list[str]
     edge_variables: dict[str, list[str]]
     comparators: float
+    modes: list[str] = []
     certified: bool
     claims: list[Claim]
     pictures: list[CasePicture] = []
@@ -119,8 +121,10 @@ class Result(_Record):
         scores: by metric; None where undefined. `gaugeblock.scoring.SCORES` says what each is.
         pair_scores: per pair, in the order of the case's pairs.
         edge_scores: as the method gave them, signed and unrounded; node scores are lifted to edges.
+        node_scores: the same of nodes; edge scores are pooled to nodes.
         signed, noise: how edge scores rank: |score| unless signed, and differences below `noise` are ties.
-        curve: (share of edges in the circuit, faithfulness).
+        curve, pair_curve: (share of edges in the circuit, faithfulness): ratio of means over pairs, mean of ratios.
+        circuit: edges of the chosen circuit, see `gaugeblock.behaviour`.
         seconds, forwards, backwards: the method's own cost.
         memory: peak resident memory of the worker process in MiB, everything included.
         versions: of gaugeblock, python and libraries that numbers depend on; "code" fingerprints our files.
@@ -142,9 +146,12 @@ class Result(_Record):
     scores: dict[str, Number] = {}
     pair_scores: dict[str, list[Number]] = {}
     edge_scores: dict[str, Finite] = {}
+    node_scores: dict[str, Finite] = {}
     signed: bool = False
     noise: float = 0.0
     curve: list[tuple[float, Number]] = []
+    pair_curve: list[tuple[float, Number]] = []
+    circuit: list[str] = []
     seconds: float | None = None
     forwards: float | None = None
     backwards: float | None = None

@@ -3,10 +3,21 @@
 if __name__ == "methods":
     raise ImportError("'methods/' is the package gaugeblock.methods: import gaugeblock.methods")
 
-from gaugeblock.methods import acdc, gradients, patching  # noqa: F401  (registers them)
+from gaugeblock.methods import acdc, atp, baselines, flow, gradients, lens, patching  # noqa: F401  (registers them)
+from gaugeblock.methods.attribute import attribute
 from gaugeblock.methods.check import check_method
 from gaugeblock.methods.engine import Engine
 from gaugeblock.methods.registry import Method, get_method, method, method_names, run_method
 from gaugeblock.methods.task import Task
 
-__all__ = ["Engine", "Method", "Task", "check_method", "get_method", "method", "method_names", "run_method"]
+__all__ = [
+    "Engine",
+    "Method",
+    "Task",
+    "attribute",
+    "check_method",
+    "get_method",
+    "method",
+    "method_names",
+    "run_method",
+]

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from gaugeblock.compiled.graph import owner, parse_edge
+from gaugeblock.methods.objective import Objective
 from gaugeblock.methods.registry import method
 from gaugeblock.methods.task import Task
-from gaugeblock.programs.errors import MethodError
 
 THRESHOLDS = (1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
@@ -28,8 +26,6 @@ def acdc(task: Task, thresholds: Sequence[float] = THRESHOLDS, objective: str = 
         objective: "divergence" (KL from the clean output, squared error for numeric outputs; mean over graded
             positions and pairs) or "metric" (loss of the task's metric).
     """
-    if objective not in ("divergence", "metric"):
-        raise MethodError(f"there is no objective {objective!r} for acdc; possible: divergence, metric")
     scores = dict.fromkeys(task.graph.edges, 0.0)
     for threshold in sorted(thresholds):
         for edge in survivors(task, threshold, objective):
@@ -40,7 +36,7 @@ def acdc(task: Task, thresholds: Sequence[float] = THRESHOLDS, objective: str = 
 def survivors(task: Task, threshold: float, objective: str = "divergence") -> list[str]:
     """The circuit that ACDC keeps at one threshold, in the order of the graph's edges."""
     graph, engine = task.graph, task.engine
-    measure = _Objective(task, objective)
+    measure = Objective(task, objective)
     removed: set[str] = set()
     cut: list[str] = []  # the removed edges that can make a difference
     value = 0.0
@@ -63,23 +59,3 @@ def survivors(task: Task, threshold: float, objective: str = "divergence") -> li
 
 def _reaches(reader: str, removed: set[str], task: Task) -> bool:
     return reader == "logits" or any(e not in removed for e in task.graph.outgoing(owner(reader)))
-
-
-class _Objective:
-    """(logits, pair) -> how far the output is from the clean one."""
-
-    def __init__(self, task: Task, name: str) -> None:
-        self.task, self.name = task, name
-        self.clean = task.engine.clean_logits
-        self.log_clean = self.clean.log_softmax(-1)
-
-    def __call__(self, logits: Tensor, pair: Tensor) -> Tensor:
-        if self.name == "metric":
-            return self.task.metric(self.clean[pair], pair) - self.task.metric(logits, pair)
-        if self.task.numeric:
-            distance = (logits - self.clean[pair]).square().sum(-1)
-        else:
-            log_clean = self.log_clean[pair]
-            distance = (log_clean.exp() * (log_clean - logits.log_softmax(-1))).sum(-1)
-        graded = self.task.positions[pair]
-        return (distance * graded).sum(-1) / graded.sum(-1)

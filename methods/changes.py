@@ -58,7 +58,10 @@ def take(values: Tensor, chosen: Int[Tensor, " item"]) -> Tensor:
 
 def moved(change: Float[Tensor, "item ..."]) -> Bool[Tensor, " item"]:
     """Which items are not exactly zero; several times faster than `any`."""
-    return change.flatten(1).abs().amax(1) > 0
+    flat = change.flatten(1)
+    if not flat.shape[1]:
+        return torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
+    return flat.abs().amax(1) > 0
 
 
 @final

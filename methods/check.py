@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from gaugeblock.compiled.compiler import compile
+from gaugeblock.methods.ablation import ABLATIONS
 from gaugeblock.methods.registry import Function, Method, get_method, run_method
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import MethodError
@@ -16,7 +17,7 @@ def check_method(given: str | Function | Method) -> None:
     """Run a method on a small compiled model and say what is wrong with it, if anything is.
 
     Checked: it returns a finite number for every edge (or node) and no unknown names, twice the same under the same
-    seed, under both ablations, and it leaves the model's weights, its configuration and its hooks as they were.
+    seed, under every ablation, and it leaves the model's weights, its configuration and its hooks as they were.
 
     Raises MethodError with the first thing that is wrong.
     """
@@ -25,7 +26,7 @@ def check_method(given: str | Function | Method) -> None:
     tokens = model.encode(model.program.sample(np.random.default_rng(0), 24))
     clean, corrupted = tokens[:12], tokens[12:]
     positions = model.real(clean) & model.real(corrupted)
-    for ablation in ("resample", "donor"):
+    for ablation in ABLATIONS:
         results = []
         for _ in range(2):
             task = Task.build(

@@ -92,16 +92,22 @@ class Engine:
         return self._masked.run(masks.to(self.clean_logits), clean, ablated.expand_as(clean))
 
     def measure(self, masks: Float[Tensor, "mask edges"], functional: Functional) -> Float[Tensor, "mask pair"]:
-        """The functional of the logits under each mask, in blocks of bounded memory. No gradients."""
+        """The functional of the logits under each mask, in blocks of bounded memory. No gradients.
+
+        Masks that differ only in edges that cannot reach the logits run once.
+        """
         n_pairs, n_pos, d_model = self.clean_run.writers.shape[1:]
         pairs = torch.arange(n_pairs, device=self.clean_logits.device)
         per_block = max(1, NUMBERS_AT_ONCE // (n_pairs * n_pos * d_model * self._masked.widest))
+        live = torch.tensor(sorted(self.graph.indices(self._live)), device=masks.device)
+        distinct, which = masks[:, live].unique(dim=0, return_inverse=True)
+        full = masks.new_zeros(len(distinct), masks.shape[1]).index_copy_(1, live, distinct)
         values = []
         with torch.no_grad():
-            for block in masks.split(per_block):
+            for block in full.split(per_block):
                 logits = self.forward(block).flatten(0, 1)
                 values.append(functional(logits, pairs.repeat(len(block))).view(len(block), n_pairs))
-        return torch.cat(values)
+        return torch.cat(values)[which]
 
     def patch(
         self, sets: Sequence[Iterable[str]], functional: Functional, pairs: Int[Tensor, " chosen"] | None = None

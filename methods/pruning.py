@@ -27,18 +27,17 @@ def prune(weights: Weights) -> tuple[Weights, frozenset[str]]:
     attentions: list[Attention] = []
     mlps: list[Mlp | None] = []
     for layer in reversed(range(weights.n_layers)):
-        mlp = whole = weights.mlp[layer]
+        mlp = weights.mlp[layer]
         if mlp is not None:
             live = _meets(mlp.W_out, _all(reads)).any(1)
             alive = bool(live.any())
-            mlp = Mlp(mlp.W_in[:, live], mlp.b_in[live], mlp.W_out[live], mlp.b_out) if alive else None
-            if mlp is not None:
+            mlp = Mlp(mlp.W_in[:, live], mlp.b_in[live], mlp.W_out[live], mlp.b_out)
+            if alive:
                 reads[f"m{layer}"] = mlp.W_in
-        heads = _live_heads(weights.attention[layer], layer, reads)
-        if mlp is None and whole is not None:  # its neurons are dead, but its bias may be read
-            heads = replace(heads, b_O=heads.b_O + whole.b_out)
+            elif not bool(mlp.b_out.any()):
+                mlp = None
         mlps.append(mlp)
-        attentions.append(heads)
+        attentions.append(_live_heads(weights.attention[layer], layer, reads))
     edges = frozenset(edge for edge in weights.graph.edges if _is_live(weights, reads, edge))
     return replace(weights, attention=tuple(reversed(attentions)), mlp=tuple(reversed(mlps))), edges
 

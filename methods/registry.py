@@ -4,13 +4,13 @@ import importlib.util
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, final
 
-from gaugeblock.compiled.graph import owner, parse_edge
+from gaugeblock.compiled.graph import Graph, owner, parse_edge
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import GaugeblockError, MethodError, UnknownName
 
@@ -79,11 +79,17 @@ def get_method(given: "str | Function | Method") -> Method:
     return _METHODS[given]
 
 
-def run_method(given: "str | Function | Method", task: Task, **params: Any) -> dict[str, float]:
-    """Run a method and return one finite score per edge.
+@final
+@dataclass(frozen=True)
+class Attribution:
+    """What a method says: one finite score for every edge, and one for every node (writer)."""
 
-    Node scores are lifted: an edge gets the smaller |score| of its two nodes (a head's q, k and v count as the head;
-    `logits` counts as above all others).
+    edges: dict[str, float]
+    nodes: dict[str, float]
+
+
+def attribution(given: "str | Function | Method", task: Task, **params: Any) -> Attribution:
+    """Run a method. Scores of nodes are lifted to edges, scores of edges pooled to nodes.
 
     Raises MethodError where the method raises, misses a name, or gives something that is no number; names that do
     not exist are warned about and dropped.
@@ -95,17 +101,48 @@ def run_method(given: "str | Function | Method", task: Task, **params: Any) -> d
         raise
     except Exception as error:
         raise MethodError(f"method {chosen.name!r} raised {type(error).__name__}: {error}") from error
-    names = task.graph.edges if chosen.level == "edges" else task.graph.writers
-    checked = _checked(chosen, scores, names)
-    return checked if chosen.level == "edges" else lift(checked, task.graph.edges)
+    if chosen.level == "edges":
+        edges = _checked(chosen, scores, task.graph.edges)
+        return Attribution(edges, pool(edges, task.graph, chosen.signed))
+    nodes = _checked(chosen, scores, task.graph.writers)
+    return Attribution(lift(nodes, task.graph.edges), nodes)
+
+
+def run_method(given: "str | Function | Method", task: Task, **params: Any) -> dict[str, float]:
+    """Run a method and return one finite score per edge; see `attribution`."""
+    return attribution(given, task, **params).edges
 
 
 def lift(nodes: Mapping[str, float], edges: tuple[str, ...]) -> dict[str, float]:
-    """Edge scores from node scores: the smaller |score| of the two nodes."""
+    """Edge scores from node scores: the smaller |score| of the two nodes.
+
+    A head's q, k and v count as the head; `logits` counts as above all others.
+    """
     ends = {edge: parse_edge(edge) for edge in edges}
     return {
         edge: min(abs(nodes[writer]), abs(nodes.get(owner(reader), math.inf)))
         for edge, (writer, reader) in ends.items()
+    }
+
+
+def pool(edges: Mapping[str, float], graph: Graph, signed: bool = False) -> dict[str, float]:
+    """Node scores from edge scores: the largest |score| (score, if signed) among the edges out of a node.
+
+    A node is in a circuit as soon as one of its edges is. A writer that no edge leaves gets 0.
+    """
+    return _largest({writer: graph.outgoing(writer) for writer in graph.writers}, edges, signed)
+
+
+def pool_ports(edges: Mapping[str, float], graph: Graph, signed: bool = False) -> dict[str, float]:
+    """The same for the q, k and v of every head, over the edges into them."""
+    ports = [reader for reader in graph.readers if owner(reader) != reader]
+    return _largest({port: graph.incoming(port) for port in ports}, edges, signed)
+
+
+def _largest(groups: Mapping[str, Sequence[str]], edges: Mapping[str, float], signed: bool) -> dict[str, float]:
+    return {
+        name: max((edges[edge] if signed else abs(edges[edge]) for edge in group), default=0.0)
+        for name, group in groups.items()
     }
 
 

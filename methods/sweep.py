@@ -75,7 +75,7 @@ class Sweep:
 
     def _changes(self, stage: int, writers: list[int], W: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """(column in `writers`, pair, change of the normalised stream) where a change can be seen through W."""
-        seen = W.any(-1) if self.weights.norm == "none" else torch.ones_like(W[:, 0], dtype=torch.bool)
+        seen = W.any(-1) if self.weights.norm == "none" else torch.ones(len(W), dtype=torch.bool, device=W.device)
         column, pair = (self._touched[writers] @ seen.to(W)).nonzero(as_tuple=True)
         writer = torch.tensor(writers, device=pair.device)[column]
         for part in range(0, len(pair), 8 * self.block):

@@ -12,7 +12,7 @@ from torch import Tensor
 from gaugeblock.compiled.graph import Graph
 from gaugeblock.methods.ablation import Rows
 from gaugeblock.methods.activations import logsumexp, real_positions
-from gaugeblock.methods.engine import Engine
+from gaugeblock.methods.engine import Engine, Functional
 from gaugeblock.programs.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Task:
         ablation: what an ablated edge carries: "resample", "donor", "mean" or "zero".
         numeric: whether the output is one number instead of a choice.
         rng: for whatever the method draws at random.
+        own_metric: what `metric` is, where it is not the default one.
     """
 
     model: "HookedTransformer"
@@ -43,6 +44,7 @@ class Task:
     numeric: bool
     rng: np.random.Generator
     rows: Rows = field(repr=False)
+    own_metric: Functional | None = None
 
     @staticmethod
     def build(
@@ -57,6 +59,7 @@ class Task:
         pad_token: int | None = None,
         donor_seed: int = 0,
         seed: int = 0,
+        metric: Functional | None = None,
     ) -> "Task":
         """A task on the model's own device.
 
@@ -64,6 +67,8 @@ class Task:
             pad_token: id that fills up shorter inputs; None if there is none.
             donor_seed: of the sources of `donor` ablation, which are part of the data.
             seed: of `rng`.
+            metric: (logits [n, pos, vocab], pair index [n]) -> [n], larger where the model does more of what it does
+                on the clean input; by default `Task.metric` says what.
 
         Raises InputError where no position of some pair is graded.
         """
@@ -73,7 +78,7 @@ class Task:
         clean, corrupted, positions = clean.to(device), corrupted.to(device), positions.to(device)
         rows = Rows(real_positions(clean, pad_token), real_positions(corrupted, pad_token), donor_seed)
         rng = np.random.default_rng(seed)
-        return Task(model, graph, clean, corrupted, positions, ablation, numeric, rng, rows)
+        return Task(model, graph, clean, corrupted, positions, ablation, numeric, rng, rows, metric)
 
     @cached_property
     def engine(self) -> Engine:
@@ -85,10 +90,12 @@ class Task:
     ) -> Float[Tensor, " item"]:
         """How clearly the model gives its clean answer; the mean over graded positions. Differentiable.
 
-        Categorical: the log-odds of the clean answer, log p/(1 - p). Numeric: the output, with the sign that makes
-        clean larger than corrupted (0 where they agree). Unlike KL and squared error, both have gradients at the
-        clean point.
+        The task's own metric, if it has one. Else, categorical: the log-odds of the clean answer, log p/(1 - p);
+        numeric: the output, with the sign that makes clean larger than corrupted (0 where they agree). Unlike KL and
+        squared error, these have gradients at the clean point.
         """
+        if self.own_metric is not None:
+            return self.own_metric(logits, pair_index)
         graded = self.positions.index_select(0, pair_index)
         if self.numeric:
             value = logits[..., 0] * self._direction.index_select(0, pair_index)

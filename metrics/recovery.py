@@ -14,7 +14,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from gaugeblock.metrics.ranking import checked_labels, checked_scores, staircase
+from gaugeblock.metrics.ranking import checked_labels, checked_scores, staircase, tie_groups
 
 Stratum = tuple[str, int, str, int, str]
 
@@ -97,6 +97,26 @@ def precision_at_size(scores: Float[np.ndarray, "edges"], labels: Bool[np.ndarra
     if n_positive == 0:
         return None
     return float(np.interp(n_positive, *staircase(scores, labels)) / n_positive)
+
+
+def best_f1(scores: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"]) -> tuple[float, float] | None:
+    """The largest F1 over all circuits {score ≥ threshold}, and its threshold.
+
+    F1 = 2 · hits / (edges taken + positives), the harmonic mean of precision and recall. Only whole tie groups are
+    taken; among equally good thresholds the highest, i.e. the smallest circuit, is returned. Range above 0 to 1,
+    higher is better; at least 2P / (n + P), which taking every edge gives. The threshold is chosen with the labels
+    in sight, so this is a ceiling on what a threshold could do. None without positives.
+    Source: van Rijsbergen (1979); Lipton, Elkan & Naryanaswamy (2014) on the best threshold.
+    """
+    scores = checked_scores(scores)
+    labels = checked_labels(labels, len(scores))
+    if not labels.any():
+        return None
+    taken, hits = staircase(scores, labels)
+    f1 = 2 * hits / (taken + labels.sum())
+    best = int(np.argmax(f1))  # the first of equals: the smallest circuit
+    order, _ = tie_groups(scores)
+    return float(f1[best]), float(scores[order[taken[best] - 1]])
 
 
 def matched_auroc(

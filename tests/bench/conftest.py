@@ -66,7 +66,7 @@ def make_result(case: CaseRecord, method: str = "mine", quality: float = 1.0, se
     scores = {e: quality * (e in true) + float(rng.normal(0, 0.5)) * (quality < 1) for e in edges}
     scored = [*case.positives, *case.negatives]
     labels = np.array([e in true for e in scored])
-    numbers = recovery_scores(strengths(scores, scored, False, 0.0), labels, scored)
+    numbers = recovery_scores(strengths(scores, scored, False, 0.0), labels, [stratum(e) for e in scored])
     numbers |= {"cpr": quality, "cmd": 1 - quality, "regret": 0.0, "faithfulness_at_true_size": quality}
     fields: dict[str, Any] = {
         "status": "ok",

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaugeblock.metrics.recovery import precision_at_size
+from gaugeblock.metrics.recovery import precision_at_size, stratum
 from gaugeblock.scoring import NOISE, SCORES, found, noise_floor, recovery_scores, strengths
 
 EDGES = [f"a0.h{h}->m0" for h in range(6)]
@@ -29,7 +29,7 @@ def test_the_unit_of_the_scores_does_not_matter(scale, scores):
 
 
 def test_every_recovery_score_is_explained():
-    scores = recovery_scores(np.arange(6.0), np.arange(6) > 3, EDGES)
+    scores = recovery_scores(np.arange(6.0), np.arange(6) > 3, [stratum(e) for e in EDGES])
     assert set(scores) <= set(SCORES)
     assert scores["skill"] == 1.0
     assert scores["comparators"] == 1.0

@@ -9,7 +9,7 @@ from gaugeblock.methods.ablation import Rows, donor_sources
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import MethodError, UnknownName
 from support.naive import node_patched, patched, writers
-from support.tasks import COMPILED, RANDOM, compiled_task, random_task
+from support.tasks import COMPILED, RANDOM, compiled_task, random_task, task_of
 
 
 def flat(logits: Tensor, pair: Tensor) -> Tensor:
@@ -79,6 +79,19 @@ def test_any_set_of_edges_in_float32_and_under_other_ablations(name: str) -> Non
     for dtype, ablation in ((torch.float32, "resample"), *((torch.float64, a) for a in ("donor", "mean", "zero"))):
         task = random_task(RANDOM[name], dtype, ablation) if name in RANDOM else compiled_task(name, dtype, ablation)
         check_sets(task, random_sets(task, 6))
+
+
+@pytest.mark.parametrize("norm", [None, "LN"])
+def test_an_mlp_that_writes_only_its_bias(norm: str | None) -> None:
+    for ablation in ("resample", "zero"):
+        model = random_task({"normalization_type": norm}).model
+        model.blocks[1].mlp.W_out.data.zero_()
+        task = task_of(model, ablation=ablation)
+        check_sets(task, [["m1->logits"], *random_sets(task, 4)])
+        sets = [[edge] for edge in task.graph.edges]
+        assert torch.allclose(
+            task.engine.single_edges(flat), task.engine.patch(sets, flat), rtol=0, atol=50 * tolerance(task)
+        )
 
 
 def test_some_pairs_as_among_all(task: Task) -> None:

@@ -13,6 +13,8 @@ from gaugeblock.metrics.faithfulness import (
     cmd,
     cpr,
     faithfulness_curve,
+    log_cmd,
+    log_cpr,
     regret,
 )
 
@@ -138,6 +140,31 @@ def test_a_circuit_found_at_once_nears_the_ideal_areas() -> None:
     # f is 0 up to 0.2 % and 1 from 0.5 % on, a straight line between.
     assert cpr(curve.fractions, curve.f) == pytest.approx(1 - 0.0035)
     assert cmd(curve.fractions, curve.f) == pytest.approx(0.0035)
+
+
+@given(st.lists(st.floats(-3, 4), min_size=4, max_size=4))
+def test_on_a_log_axis_they_are_means_over_log_k(f: list[float]) -> None:
+    k, values = np.array([0.0, 0.001, 0.01, 0.2, 1.0]), np.array([0.0, *f])
+    fine = np.concatenate([np.linspace(a, b, 10_001) for a, b in itertools.pairwise(np.log10(k[1:]))])
+    y = np.interp(fine, np.log10(k[1:]), values[1:])
+    assert log_cpr(k, values) == pytest.approx(trapezoid(y, fine) / 3, abs=1e-7)
+    assert log_cmd(k, values) == pytest.approx(trapezoid(np.abs(1 - y), fine) / 3, abs=1e-7)
+    # Without a point at the start f there is what the curve says, linear in k.
+    later, rest = np.delete(k, 1), np.delete(values, 1)
+    moved = values.copy()
+    moved[1] = values[2] / 10
+    assert log_cpr(later, rest) == pytest.approx(log_cpr(k, moved))
+
+
+def test_the_ends_of_the_log_axis() -> None:
+    k = np.array([0.0, *SIZES])
+    perfect, nothing = np.array([0.0] + [1.0] * 10), np.array([0.0] * 10 + [1.0])
+    assert (log_cpr(k, perfect), log_cmd(k, perfect)) == (pytest.approx(1.0), pytest.approx(0.0))
+    assert log_cpr(k, nothing) == pytest.approx(np.log10(2) / 6)
+    assert log_cpr(k, np.full(11, np.nan)) is None
+    assert log_cmd(k, np.full(11, np.nan)) is None
+    with pytest.raises(ValueError, match=r"in \(0, 1\), not 0"):
+        log_cpr(k, perfect, start=0.0)
 
 
 def test_regret_at_the_true_size() -> None:

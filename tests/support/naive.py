@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def _hook_point(writer: str) -> tuple[str, int | None]:
+def hook_point(writer: str) -> tuple[str, int | None]:
     if writer == "embed":
         return "hook_embed", None
     if writer == "pos":
@@ -19,7 +19,7 @@ def _hook_point(writer: str) -> tuple[str, int | None]:
     return f"blocks.{layer}.attn.hook_result", int(head)
 
 
-def _reading(reader: str, n_layers: int) -> tuple[str, int | None]:
+def read_point(reader: str, n_layers: int) -> tuple[str, int | None]:
     if reader == "logits":
         return f"blocks.{n_layers - 1}.hook_resid_post", None
     if reader.startswith("m"):
@@ -62,20 +62,20 @@ def patched(model: Any, clean: Tensor, ablated: dict[str, Tensor], edges: Iterab
 
     names = list(edges)
     for writer in {edge.split("->")[0] for edge in names} - {"bias"}:
-        point, head = _hook_point(writer)
+        point, head = hook_point(writer)
         hooks.append((point, partial(store, writer=writer, head=head)))
     for edge in names:
         writer, reader = edge.split("->")
         if writer != "bias":  # replaced by itself
-            point, head = _reading(reader, model.cfg.n_layers)
+            point, head = read_point(reader, model.cfg.n_layers)
             hooks.append((point, partial(replace, writer=writer, head=head)))
-    with _split(model), torch.no_grad():
+    with split(model), torch.no_grad():
         return model.run_with_hooks(clean, fwd_hooks=hooks)
 
 
 def node_patched(model: Any, clean: Tensor, ablated: dict[str, Tensor], writer: str) -> Tensor:
     """Logits on `clean` with what one writer writes replaced for everybody."""
-    point, head = _hook_point(writer)
+    point, head = hook_point(writer)
 
     def overwrite(value: Tensor, hook: Any) -> Tensor:
         if head is None:
@@ -84,11 +84,11 @@ def node_patched(model: Any, clean: Tensor, ablated: dict[str, Tensor], writer: 
         value[:, :, head] = ablated[writer]
         return value
 
-    with _split(model), torch.no_grad():
+    with split(model), torch.no_grad():
         return model.run_with_hooks(clean, fwd_hooks=[(point, overwrite)])
 
 
-class _split:
+class split:
     """TransformerLens's split inputs, for as long as the block lasts."""
 
     def __init__(self, model: Any) -> None:

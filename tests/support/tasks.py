@@ -46,7 +46,11 @@ def random_model(settings: dict[str, Any], dtype: torch.dtype, seed: int = 0) ->
 
 
 def random_task(settings: dict[str, Any], dtype: torch.dtype = torch.float64, ablation: str = "resample") -> Task:
-    model = random_model(settings, dtype)
+    return task_of(random_model(settings, dtype), ablation)
+
+
+def task_of(model: Any, ablation: str = "resample") -> Task:
+    """Six pairs of random tokens for a random model."""
     rng = np.random.default_rng(0)
     clean, corrupted = (torch.tensor(rng.integers(1, 9, size=(6, 7))) for _ in range(2))
     positions = torch.ones_like(clean, dtype=torch.bool)
