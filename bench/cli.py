@@ -47,6 +47,9 @@ def run(
     seed: Annotated[list[int] | None, typer.Option(help="Repeatable; 0 by default.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; one per CPU core by default.")] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds per job.")] = None,
+    resamples: Annotated[
+        int, typer.Option(help="Run each method again on so many resamples of the pairs, to measure its stability.")
+    ] = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
 ) -> None:
     """Run methods on cases, print the leaderboard and write its page. The same command again resumes."""
@@ -61,6 +64,7 @@ def run(
         seeds=seed or [0],
         workers=workers,
         time_limit=time_limit,
+        resamples=resamples,
     )
     if failed := _report(out):
         print(f"gaugeblock: {failed} jobs failed; the table and the page say why", file=sys.stderr)

@@ -1,25 +1,31 @@
 """One method on one case: run it, score it against the truth, and say what it cost."""
 
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from jaxtyping import Int
 
 from gaugeblock.behaviour import behaviour
 from gaugeblock.certificate import Certificate
-from gaugeblock.entrants import Given, entrant
+from gaugeblock.entrants import Entrant, Given, entrant
 from gaugeblock.environment import checkout, peak_memory, versions
 from gaugeblock.methods.registry import pool_ports
 from gaugeblock.methods.task import Task
 from gaugeblock.metrics.recovery import stratum
-from gaugeblock.programs.errors import MethodError
+from gaugeblock.metrics.stability import jaccard, top_k_shares
+from gaugeblock.programs.errors import InputError, MethodError
 from gaugeblock.results import CaseRecord, Claim, Result
-from gaugeblock.scoring import NOISE, SCORES, Scored, node_stratum, noise_floor, port_stratum
+from gaugeblock.scoring import NOISE, SCORES, Scored, node_stratum, noise_floor, port_stratum, strengths
 
 if TYPE_CHECKING:
     from gaugeblock.cases import Case
 
+STABLE = 0.05  # share of edges whose agreement over resamples is the stability
 RARE = 0.05  # share of pairs on which an edge matters
 DEEP = 4  # layers
 
@@ -29,6 +35,7 @@ def evaluate(
     case: "Case | str",
     ablation: str = "resample",
     seed: int = 0,
+    resamples: int = 0,
     **params: Any,
 ) -> Result:
     """Run a method on a case and score its edges against the truth.
@@ -41,6 +48,8 @@ def evaluate(
         case: a case or its id.
         ablation: what an ablated edge carries: "resample", "donor", "mean" or "zero".
         seed: for whatever the method draws at random.
+        resamples: run the method again on so many bootstrap resamples of the pairs, each with a seed of its own, and
+            say how far the circuits agree; 0, or at least 2.
         params: of the method.
 
     Returns:
@@ -77,6 +86,9 @@ def evaluate(
     nodes = Scored.of(graph.writers, truth.nodes, found.nodes, signed, node_noise, node_stratum)
     into_ports = pool_ports(found.edges, graph, signed)
     ports = Scored.of(tuple(into_ports), truth.ports, into_ports, signed, noise, port_stratum)
+    stable = None
+    if resamples:
+        stable = _stability(chosen, case, ablation, seed, resamples, params, best.names, noise)
     commit, dirty = checkout()
     return Result(
         status="ok",
@@ -89,7 +101,13 @@ def evaluate(
         case_hash=case.hash,
         ablation=ablation,
         seed=seed,
-        scores=dict.fromkeys(SCORES) | best.recovery | nodes.named("node") | ports.named("port") | does.scores,
+        scores=dict.fromkeys(SCORES)
+        | best.recovery
+        | nodes.named("node")
+        | ports.named("port")
+        | does.scores
+        | {"stability": stable},
+        resamples=resamples,
         pair_scores={"faithfulness": does.per_pair},
         edge_scores=found.edges,
         node_scores=found.nodes,
@@ -109,15 +127,41 @@ def evaluate(
     )
 
 
-def make_task(case: "Case", ablation: str, seed: int) -> Task:
-    """The case as a method sees it. Raises UnknownName for an ablation there is none of."""
+def _stability(
+    chosen: Entrant,
+    case: "Case",
+    ablation: str,
+    seed: int,
+    resamples: int,
+    params: dict[str, Any],
+    edges: Sequence[str],
+    noise: float,
+) -> float | None:
+    """Mean Jaccard index of the top STABLE of all edges that the method finds on bootstrap resamples of the pairs."""
+    if resamples < 2:
+        raise InputError(f"{resamples} resample cannot be compared with another; give 0, or at least 2")
+    circuits = []
+    for i in range(1, resamples + 1):
+        drawn = np.random.default_rng([seed, i]).integers(len(case.pairs), size=len(case.pairs))
+        task = make_task(case, ablation, seed + i, torch.tensor(drawn))
+        ranks = strengths(chosen.scores(case, task, params).edges, edges, chosen.signed, noise)
+        circuits.append(top_k_shares(ranks, math.ceil(STABLE * len(edges))))
+    return jaccard(np.array(circuits))
+
+
+def make_task(case: "Case", ablation: str, seed: int, chosen: Int[torch.Tensor, " chosen"] | None = None) -> Task:
+    """The case as a method sees it, with all pairs or the chosen ones.
+
+    Raises UnknownName for an ablation there is none of.
+    """
     model, pairs = case.model, case.pairs
+    rows = torch.arange(len(pairs)) if chosen is None else chosen
     return Task.build(
         model.hooked,
         model.graph,
-        pairs.clean,
-        pairs.corrupted,
-        pairs.positions,
+        pairs.clean[rows],
+        pairs.corrupted[rows],
+        pairs.positions[rows],
         ablation,
         numeric=pairs.numeric,
         pad_token=model.pad,

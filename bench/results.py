@@ -125,6 +125,7 @@ class Result(_Record):
         signed, noise: how edge scores rank: |score| unless signed, and differences below `noise` are ties.
         curve, pair_curve: (share of edges in the circuit, faithfulness): ratio of means over pairs, mean of ratios.
         circuit: edges of the chosen circuit, see `gaugeblock.behaviour`.
+        resamples: of the pairs, that `stability` comes from.
         seconds, forwards, backwards: the method's own cost.
         memory: peak resident memory of the worker process in MiB, everything included.
         versions: of gaugeblock, python and libraries that numbers depend on; "code" fingerprints our files.
@@ -152,6 +153,7 @@ class Result(_Record):
     curve: list[tuple[float, Number]] = []
     pair_curve: list[tuple[float, Number]] = []
     circuit: list[str] = []
+    resamples: int = 0
     seconds: float | None = None
     forwards: float | None = None
     backwards: float | None = None

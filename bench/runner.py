@@ -40,6 +40,7 @@ class Job:
     seed: int
     out: str
     time_limit: float | int | None
+    resamples: int
 
     @property
     def path(self) -> Path:
@@ -58,6 +59,7 @@ def run(
     seeds: Sequence[int] = (0,),
     workers: int | None = None,
     time_limit: float | int | None = None,
+    resamples: int = 0,
     backend: str = "loky",
 ) -> list[Result]:
     """Run every method on every case of a suite and write the results to a folder.
@@ -73,6 +75,7 @@ def run(
         seeds: for methods and ablations that draw at random.
         workers: processes; by default one per CPU core. 1 runs everything in this process.
         time_limit: seconds per job, after which its status is "timeout". Unix only.
+        resamples: of the pairs, to measure how stable each method is; see `gaugeblock.evaluate`.
         backend: of joblib: "loky" for processes on this machine, or one that is registered with joblib.
 
     Returns:
@@ -81,7 +84,7 @@ def run(
     Raises:
         GaugeblockError: something is impossible about the run as a whole; nothing has run then.
     """
-    jobs = _plan(methods, suite, out, ablation, seeds, time_limit)
+    jobs = _plan(methods, suite, out, ablation, seeds, time_limit, resamples)
     workers = workers if workers is not None else os.cpu_count() or 1
     if workers < 1:
         raise GaugeblockError(f"{workers} workers cannot run anything; give at least 1")
@@ -101,6 +104,7 @@ def _plan(
     ablation: str,
     seeds: Sequence[int],
     time_limit: float | int | None,
+    resamples: int,
 ) -> list[Job]:
     """All jobs, case by case. What can be known to be wrong is refused here, before anything runs."""
     from gaugeblock.entrants import entrant
@@ -110,6 +114,8 @@ def _plan(
         raise UnknownName("ablation", ablation, ABLATIONS)
     if time_limit is not None and not (time_limit > 0 and hasattr(signal, "setitimer")):
         raise GaugeblockError(f"a time limit of {time_limit} s is impossible: positive, and on a Unix system only")
+    if resamples < 0 or resamples == 1:
+        raise GaugeblockError(f"{resamples} resamples cannot be compared; give 0, or at least 2")
     methods = [methods] if isinstance(methods, str) else methods
     ids = case_ids([suite] if isinstance(suite, str) else suite)
     if not (methods and ids and seeds):
@@ -118,7 +124,7 @@ def _plan(
     if len(named) < len(methods):
         raise GaugeblockError(f"two of the methods have the same name; they are {', '.join(sorted(named))}")
     jobs = [
-        Job(method, name, case, ablation, seed, str(out), time_limit)
+        Job(method, name, case, ablation, seed, str(out), time_limit, resamples)
         for case in ids
         for name, method in named.items()
         for seed in dict.fromkeys(seeds)
@@ -237,7 +243,7 @@ def _result(job: Job, case: Any, case_hash: str) -> Result:
 
     try:
         with time_limit(job.time_limit):
-            return evaluate(job.method, case, ablation=job.ablation, seed=job.seed)
+            return evaluate(job.method, case, ablation=job.ablation, seed=job.seed, resamples=job.resamples)
     except JobTimeout:
         return _failed(job, "timeout", f"not done after {job.time_limit:g} s", case_hash)
     except Exception as e:
@@ -254,10 +260,11 @@ def _is_done(job: Job, case_hash: str) -> bool:
         return False
     method = entrant(job.method)
     same_method = (old.method, old.params, old.method_source) == (method.name, method.params({}), method.source)
-    same_job = (old.case, old.ablation, old.seed, old.case_hash) == (
+    same_job = (old.case, old.ablation, old.seed, old.resamples, old.case_hash) == (
         job.case,
         job.ablation,
         job.seed,
+        job.resamples,
         case_hash,
     )
     return old.status == "ok" and same_method and same_job and old.versions == versions()

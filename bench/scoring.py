@@ -70,6 +70,9 @@ SCORES: dict[str, ScoreInfo] = {
     "minimality": ScoreInfo(
         "Minimality", "of the least needed edge of the chosen circuit: the most it changes, per |F(M) − F(∅)|"
     ),
+    "stability": ScoreInfo(
+        "Stability", "mean Jaccard index of the top 5 % of edges on resamples of the pairs, if asked for; best 1"
+    ),
     "equivalence_p": ScoreInfo("Equivalence p", "p-value of: chosen circuit and model are equivalent"),
     "independence_p": ScoreInfo("Independence p", "p-value of: what is left without the circuit is independent"),
     "independence_hsic": ScoreInfo("Independence HSIC", "dependence of what is left on the model; best 0"),

@@ -7,7 +7,7 @@ over methods and cases, and the answer split by what makes a case hard.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -20,7 +20,7 @@ from gaugeblock.pictures.svg import Canvas, Picture, text_width
 from gaugeblock.programs.errors import FileError, UnknownName
 from gaugeblock.results import CaseRecord, Result
 
-Recovery = Literal["skill", "auprc"]
+SIGN = "Signs are turned where lower is better: 1 if the metric ranks as the truth does, −1 if the other way round."
 FIXED_SIZES = (0.01, 0.02, 0.05, 0.1)  # shares of edges at which faithfulness is read off the curve
 
 
@@ -70,8 +70,10 @@ METRICS: tuple[Metric, ...] = (
     _score("accuracy", "accuracy of the chosen circuit"),
     _score("kl", "KL of the chosen circuit (lower is better)", -1),
     _score("total_variation", "total variation of the chosen circuit (lower is better)", -1),
+    _score("squared_error", "squared error of the chosen circuit (lower is better)", -1),
     _score("completeness", "completeness (lower is better)", -1),
     _score("minimality", "minimality"),
+    _score("stability", "stability over pairs"),
     _score("equivalence_p", "equivalence test, p"),
     _score("independence_p", "independence test, p"),
     _score("independence_hsic", "independence, HSIC (lower is better)", -1),
@@ -103,7 +105,7 @@ def _rows(board: Leaderboard) -> list[tuple[CaseRecord, Result]]:
 
 
 def _validity(metric: Metric, rows: Sequence[tuple[CaseRecord, Result]], recovery: str) -> Validity | None:
-    found = [(metric.value(r), r.scores.get(recovery), c.id, c.program) for c, r in rows]
+    found = [(metric.value(r), r.scores.get(recovery), (c.id, c.ablation), c.program) for c, r in rows]
     defined = [(x, y, case, program) for x, y, case, program in found if x is not None and y is not None]
     if len(defined) < 3:
         return None
@@ -114,7 +116,8 @@ def _validity(metric: Metric, rows: Sequence[tuple[CaseRecord, Result]], recover
 def table(findings: Sequence[Finding], recovery: str) -> Table:
     """The study of all cases, for a terminal."""
     shown = Table(box=SIMPLE_HEAD, title=f"Spearman correlation with {recovery}", title_justify="left", pad_edge=False)
-    shown.add_column("metric", no_wrap=True)
+    shown.caption, shown.caption_justify = SIGN, "left"
+    shown.add_column("metric")
     for name in ("within cases", "95 % interval", "over all rows", "95 % interval", "rows"):
         shown.add_column(name, justify="right", no_wrap=True)
     for finding in findings:
@@ -131,8 +134,9 @@ def table(findings: Sequence[Finding], recovery: str) -> Table:
 
 
 def markdown(findings: Sequence[Finding], recovery: str) -> str:
-    """Two tables: all cases with intervals, and the correlation within cases by failure mode."""
+    """Two tables: all cases with intervals, and the correlation within cases by failure mode, where cases have any."""
     lines = [
+        f"Spearman correlation with {recovery}. {SIGN}\n",
         f"| metric | within cases | 95 % interval | over all rows | 95 % interval | rows |\n|{'---|' * 6}",
     ]
     for finding in (f for f in findings if f.group == "all"):
@@ -142,6 +146,8 @@ def markdown(findings: Sequence[Finding], recovery: str) -> str:
             cells += [number(None if interval is None else interval.estimate), interval_text(interval)]
         lines.append("| " + " | ".join([*cells, "0" if v is None else str(v.n_rows)]) + " |")
     groups = [g for g in dict.fromkeys(f.group for f in findings) if g != "all"]
+    if not groups:
+        return "\n".join(lines) + "\n"
     by_metric = {(f.metric.name, f.group): f.validity for f in findings}
     counts = {g: max((v.n_cases for (_, group), v in by_metric.items() if group == g and v), default=0) for g in groups}
     lines += ["", f"Within cases, {recovery}, by failure mode (number of cases):", ""]
@@ -181,7 +187,9 @@ def plot(findings: Sequence[Finding], recovery: str) -> Picture:
         if interval.low is not None and interval.high is not None:
             canvas.line([(at(interval.low), y), (at(interval.high), y)], stroke="accent", thickness=3, tip=tip)
         canvas.circle(at(interval.estimate), y, 5, fill="accent", tip=tip)
-    return canvas.picture(f"Validity of {len(shown)} metrics", f"Spearman correlation with {recovery} within cases")
+    return canvas.picture(
+        f"Validity of {len(shown)} metrics", f"Spearman correlation with {recovery} within cases. {SIGN}"
+    )
 
 
 def record(findings: Sequence[Finding], recovery: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def activation_denoising(task: Task) -> dict[str, float]:
 
 
 @method()
-def edge_pair_patching(task: Task, budget: int = 2000) -> dict[str, float]:
+def edge_pair_patching(task: Task, budget: int = 500) -> dict[str, float]:
     """The largest effect of ablating an edge, alone or beside one other edge that is ablated already.
 
     Of effect({e}) and effect({e, f}) - effect({f}) over all partners f the one of largest magnitude, with its sign;
