@@ -181,7 +181,7 @@ def plot(findings: Sequence[Finding], recovery: str) -> Picture:
         canvas.text(0, y, finding.metric.label)
         interval = None if finding.validity is None else finding.validity.within
         if interval is None:
-            canvas.text(at(0), y, "undefined", anchor="middle", colour="soft", size=11)
+            canvas.text(at(0.0), y, "undefined", anchor="middle", colour="soft", size=11)
             continue
         tip = f"{finding.metric.label}: {number(interval.estimate)}, {interval_text(interval)}"
         if interval.low is not None and interval.high is not None:

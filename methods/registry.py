@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeVar, final
 
 from gaugeblock.compiled.graph import Graph, owner, parse_edge
 from gaugeblock.methods.task import Task
@@ -16,6 +16,7 @@ from gaugeblock.programs.errors import GaugeblockError, MethodError, UnknownName
 
 Level = Literal["edges", "nodes"]
 Function = Callable[..., Mapping[str, float]]
+AnyFunction = TypeVar("AnyFunction", bound=Function)
 
 
 @final
@@ -41,12 +42,12 @@ _METHODS: dict[str, Method] = {}
 
 def method(
     name: str | None = None, level: Level = "edges", signed: bool = False, control: bool = False
-) -> Callable[[Function], Function]:
+) -> Callable[[AnyFunction], AnyFunction]:
     """Decorator that registers a method under a name (the function's own by default)."""
     if level not in ("edges", "nodes"):
         raise MethodError(f"a method scores 'edges' or 'nodes', not {level!r}")
 
-    def register(function: Function) -> Function:
+    def register(function: AnyFunction) -> AnyFunction:
         given = name or function.__name__
         _METHODS[given] = Method(given, level, signed, function, control)
         return function
