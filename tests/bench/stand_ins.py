@@ -72,7 +72,7 @@ def load_case(name):
     return SimpleNamespace(id=name, hash=f"{name} {os.environ.get('CASE_VERSION', '1')}")
 
 
-def evaluate(method, case, ablation, seed):
+def evaluate(method, case, ablation, seed, resamples):
     chosen = entrant(method)
     start = time.perf_counter()
     scores = chosen.function(SimpleNamespace(case=case.id, seed=seed))
