@@ -35,7 +35,7 @@ CHANGE = 1e-4  # of a graded logit, relative to the largest: far above rounding,
 FAITHFUL = 0.9  # of the chosen circuit
 SIZES_TRIED = 20  # when it is chosen, from one edge to all, evenly in their logarithm
 LARGEST = 40  # edges of a chosen circuit whose parts are taken out; a larger one has no minimality
-CIRCUITS = 32  # that completeness and minimality may run each
+CIRCUITS = 32  # that completeness may run, and minimality; it takes more where a circuit is large
 RANDOM_EDGES = 20  # that the minimality test compares each edge with
 
 

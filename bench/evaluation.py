@@ -213,9 +213,9 @@ def case_record(case: "Case", ablation: str, certificate: Certificate) -> CaseRe
 def failure_modes(case: "Case", ablation: str) -> list[str]:
     """What can make a case hard for methods, read off its variants and its truth.
 
-    saturated: attention and steps without gradients (no `soft`). camouflage, decoy: parts that look live, another
-    program beside it. joint: edges that matter only together. cancelling: nodes whose edges cancel. rare: an edge that
-    matters on less than 5 % of pairs. deep: four layers or more. numeric: a number as output.
+    saturated, soft: attention and steps without gradients, and with them. camouflage, decoy: parts that look live,
+    another program beside it. joint: edges that matter only together. cancelling: nodes whose edges cancel. rare: an
+    edge that matters on less than 5 % of pairs. deep: four layers or more. numeric: a number as output.
     """
     truth, variants = case.truth(ablation), case.recipe.variants
     found = {

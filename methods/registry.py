@@ -106,7 +106,7 @@ def attribution(given: "str | Function | Method", task: Task, **params: Any) -> 
         edges = _checked(chosen, scores, task.graph.edges)
         return Attribution(edges, pool(edges, task.graph, chosen.signed))
     nodes = _checked(chosen, scores, task.graph.writers)
-    return Attribution(lift(nodes, task.graph.edges), nodes)
+    return Attribution(lift(nodes, task.graph.edges, chosen.signed), nodes)
 
 
 def run_method(given: "str | Function | Method", task: Task, **params: Any) -> dict[str, float]:
@@ -114,15 +114,15 @@ def run_method(given: "str | Function | Method", task: Task, **params: Any) -> d
     return attribution(given, task, **params).edges
 
 
-def lift(nodes: Mapping[str, float], edges: tuple[str, ...]) -> dict[str, float]:
-    """Edge scores from node scores: the smaller |score| of the two nodes.
+def lift(nodes: Mapping[str, float], edges: tuple[str, ...], signed: bool = False) -> dict[str, float]:
+    """Edge scores from node scores: the smaller |score| (score, if signed) of the two nodes.
 
     A head's q, k and v count as the head; `logits` counts as above all others.
     """
+    strength = {node: score if signed else abs(score) for node, score in nodes.items()}
     ends = {edge: parse_edge(edge) for edge in edges}
     return {
-        edge: min(abs(nodes[writer]), abs(nodes.get(owner(reader), math.inf)))
-        for edge, (writer, reader) in ends.items()
+        edge: min(strength[writer], strength.get(owner(reader), math.inf)) for edge, (writer, reader) in ends.items()
     }
 
 
@@ -153,7 +153,8 @@ def _checked(chosen: Method, scores: Any, names: tuple[str, ...]) -> dict[str, f
         raise MethodError(f"{called} returned {type(scores).__name__}; a method returns a dict from names to numbers")
     if missing := [name for name in names if name not in scores]:
         raise MethodError(f"{called} misses {len(missing)} of {len(names)} {chosen.level}, for example {missing[0]!r}")
-    if unknown := [name for name in scores if name not in set(names)]:
+    known = set(names)
+    if unknown := [name for name in scores if name not in known]:
         warnings.warn(f"{called} scored {len(unknown)} unknown names, for example {unknown[0]!r}", stacklevel=3)
     result: dict[str, float] = {}
     for name in names:

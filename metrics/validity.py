@@ -119,10 +119,11 @@ def _clustered(
     if len(members) == 1:
         return Interval(estimate, None, None, 1)
     rng = np.random.default_rng(seed)
+    x, y = _levels(x), _levels(y)
     values = []
     for _ in range(n_resamples):
         rows = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
-        value = _rank_correlation(x[rows], y[rows])
+        value = _of_levels(x[rows], y[rows])
         if value is not None:
             values.append(value)
     if 2 * len(values) <= n_resamples:
@@ -133,6 +134,15 @@ def _clustered(
 
 
 def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float | None:
+    return _of_levels(_levels(x), _levels(y))
+
+
+def _levels(values: np.ndarray) -> Int[np.ndarray, "rows"]:
+    """Which of the distinct values, in increasing order, each one is."""
+    return np.unique(values, return_inverse=True)[1]
+
+
+def _of_levels(x: Int[np.ndarray, "rows"], y: Int[np.ndarray, "rows"]) -> float | None:
     (a, n_a), (b, n_b) = _mid_ranks(x), _mid_ranks(y)
     if min(n_a, n_b) < 3:
         return None
@@ -140,10 +150,10 @@ def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float | None:
     return float(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1.0, 1.0))
 
 
-def _mid_ranks(values: np.ndarray) -> tuple[Float[np.ndarray, "rows"], int]:
+def _mid_ranks(levels: Int[np.ndarray, "rows"]) -> tuple[Float[np.ndarray, "rows"], int]:
     """Ranks from 1 up, and how many distinct ones there are."""
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[group], len(counts)
+    counts = np.bincount(levels)
+    return (np.cumsum(counts) - (counts - 1) / 2)[levels], int((counts > 0).sum())
 
 
 def _positions(names: Sequence[Hashable]) -> dict[Hashable, Int[np.ndarray, "members"]]:

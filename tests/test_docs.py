@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from gaugeblock.entrants import entrant_names
 from gaugeblock.pictures import KINDS
 from gaugeblock.programs.library import conformance
 from gaugeblock.programs.registry import get, names
+from gaugeblock.scoring import SCORES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -56,3 +58,9 @@ def test_a_picture_of_the_gallery_is_what_its_command_draws(tmp_path, monkeypatc
     made._drawn(made.PICTURES["Flow"][1])
     (file,) = tmp_path.iterdir()
     assert file.read_text() == (DOCS / "gallery" / file.name).read_text()
+
+
+def test_every_method_and_every_score_is_explained():
+    for page, names_of in (("methods.md", entrant_names()), ("metrics.md", SCORES)):
+        explained = set(re.findall(r"`(\w+)`", (DOCS / page).read_text(encoding="utf-8")))
+        assert set(names_of) <= explained, set(names_of) - explained

@@ -1,0 +1,220 @@
+"""Methods on models that a user brings, with a metric of the user's own."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import gaugeblock as gb
+from gaugeblock.compiled.graph import Graph, parse_edge
+from gaugeblock.methods.registry import get_method
+from gaugeblock.programs.errors import GaugeblockError, InputError, MethodError, UnknownName
+from support.naive import read_point, split, writers
+
+VOCAB, LONGEST, PAD = 11, 8, 0
+MODELS: dict[str, dict[str, Any]] = {
+    "layer norm, causal, gelu": {"n_layers": 2, "normalization_type": "LN", "act_fn": "gelu"},
+    "attention only": {"n_layers": 2, "attn_only": True, "normalization_type": "LNPre", "dtype": torch.float32},
+    "one layer": {"n_layers": 1, "normalization_type": None, "act_fn": "relu"},
+    "one layer, one head, attention only": {"n_layers": 1, "n_heads": 1, "attn_only": True},
+}
+# Scores that are means over pairs of what one pair gives, whatever else is in the batch.
+BY_PAIR = (
+    "eap", "attribution_patching", "eap_ig", "eap_ig_gauss", "clean_corrupted", "eap_ig_activations", "atp_star",
+    "atp_star_nodes", "information_flow_routes", "direct_logit_attribution", "logit_lens", "edge_patching",
+    "edge_denoising", "activation_patching", "activation_denoising", "path_patching",
+)  # fmt: skip
+
+
+def brought(**settings: Any) -> Any:
+    """A HookedTransformer as TransformerLens initialises it, with biases."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+        defaults = {"n_heads": 2, "act_fn": "gelu_new", "normalization_type": "LN", "dtype": torch.float64}
+        config = HookedTransformerConfig(
+            d_model=16, n_ctx=LONGEST, d_head=8, d_mlp=20, d_vocab=VOCAB, attention_dir="causal", device="cpu", seed=4,
+            **(defaults | settings),
+        )  # fmt: skip
+        model = HookedTransformer(config, move_to_device=False)
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "b_" in name or "pos" in name or "W_E" in name:
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.data += 0.3 * noise.to(parameter)
+    return model
+
+
+def tokens(n_pairs: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    drawn = np.random.default_rng(seed).integers(1, VOCAB, size=(2, n_pairs, LONGEST))
+    return torch.tensor(drawn[0]), torch.tensor(drawn[1])
+
+
+def logit_difference(clean: Tensor, corrupted: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Between two answers of each pair (its first tokens) at the last position."""
+
+    def metric(logits: Tensor, pair: Tensor) -> Tensor:
+        last = logits[:, -1]
+        right, wrong = (last.gather(1, side[pair, 1:2]).squeeze(1) for side in (clean, corrupted))
+        return right - wrong
+
+    return metric
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """As a user runs the code: our own messages, not jaxtyping's, meet a wrong shape."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+RUNS = [(kind, *rest) for kind, rest in zip(MODELS, (("mean", 4), ("resample", 3), ("donor", 1), ("zero", 1)))]
+
+
+@pytest.mark.parametrize(("kind", "ablation", "n_pairs"), RUNS)
+def test_every_method_scores_every_name(kind: str, ablation: str, n_pairs: int) -> None:
+    model, (clean, corrupted) = brought(**MODELS[kind]), tokens(n_pairs)
+    graph, moved = Graph.of(model), 0
+    for name in gb.methods.method_names():
+        known = inspect.signature(get_method(name).function).parameters
+        few = {k: v for k, v in (("steps", 2), ("budget", 30)) if k in known and known[k].default > 20}
+        metric = logit_difference(clean, corrupted)
+        scores = gb.attribute(model, clean, corrupted, metric, name, ablation=ablation, **few)
+        assert tuple(scores) == (graph.edges if get_method(name).level == "edges" else graph.writers), name
+        assert np.isfinite(list(scores.values())).all(), name
+        moved += len(set(scores.values())) > 1
+    assert moved > len(BY_PAIR)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_eap_with_a_users_metric_as_with_hooks(kind: str) -> None:
+    model, (clean, corrupted) = brought(**MODELS[kind]), tokens(5)
+    metric, n_layers = logit_difference(clean, corrupted), model.cfg.n_layers
+    scores = gb.attribute(model, clean, corrupted, metric, "eap")
+    error = 1e-5 if model.cfg.dtype == torch.float32 else 1e-10
+
+    wrote, other = writers(model, clean), writers(model, corrupted)
+    found: dict[str, Tensor] = {}
+
+    def keep(gradient: Tensor, hook: Any) -> None:
+        found[hook.name] = gradient.detach().clone()
+
+    with split(model):
+        points = {read_point(reader, n_layers)[0] for reader in Graph.of(model).readers}
+        with model.hooks(bwd_hooks=[(point, keep) for point in points]):
+            metric(model(clean), torch.arange(5)).sum().backward()
+    for edge in scores:
+        writer, reader = parse_edge(edge)
+        expected = 0.0
+        if writer != "bias":
+            point, head = read_point(reader, n_layers)
+            gradient = found[point] if head is None else found[point][:, :, head]
+            expected = float(((wrote[writer] - other[writer]) * gradient).sum() / 5)
+        assert scores[edge] == pytest.approx(expected, rel=error, abs=error), edge
+    assert max(scores.values()) > 1e-2
+
+
+@pytest.mark.parametrize("ablation", ["resample", "zero"])
+def test_padded_pairs_as_each_alone_and_trimmed(ablation: str) -> None:
+    model, (clean, corrupted) = brought(**MODELS["layer norm, causal, gelu"]), tokens(4)
+    lengths = [(3, 3), (8, 8), (6, 4), (2, 5)]
+    for i, (own, other) in enumerate(lengths):
+        clean[i, own:], corrupted[i, other:] = PAD, PAD
+    for name in BY_PAIR:
+        whole = gb.attribute(model, clean, corrupted, method=name, ablation=ablation, pad_token=PAD)
+        alone = [
+            gb.attribute(
+                model, clean[i : i + 1, :width], corrupted[i : i + 1, :width],
+                method=name, ablation=ablation, pad_token=PAD,
+            )
+            for i, width in enumerate(map(max, lengths))
+        ]  # fmt: skip
+        assert whole == pytest.approx({e: np.mean([one[e] for one in alone]) for e in whole}, rel=1e-7, abs=1e-9), name
+
+
+def test_positions_say_where_the_output_is_looked_at() -> None:
+    model, (clean, corrupted) = brought(**MODELS["one layer"]), tokens(3)
+    clean[1, 4:] = PAD
+    last = torch.zeros(3, LONGEST, dtype=torch.bool)
+    last[[0, 1, 2], [7, 3, 7]] = True
+    scores = gb.attribute(model, clean, corrupted, pad_token=PAD)
+    assert scores == gb.attribute(model, clean, corrupted, pad_token=PAD, positions=last)
+    answers = model(clean).argmax(-1)
+
+    def log_odds(logits: Tensor, pair: Tensor) -> Tensor:
+        where = torch.tensor([7, 3, 7])[pair]
+        p = logits[torch.arange(len(pair)), where].softmax(-1).gather(1, answers[pair, where][:, None])[:, 0]
+        return p.log() - (1 - p).log()
+
+    own = gb.attribute(model, clean, corrupted, log_odds, pad_token=PAD)
+    assert scores == pytest.approx(own, rel=1e-9, abs=1e-12)
+
+
+def test_a_users_file_is_run_once(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from pathlib import Path\n"
+        "from gaugeblock.methods import method\n"
+        "with (Path(__file__).parent / 'log').open('a') as log: log.write('x')\n"
+        "@method(level='nodes')\n"
+        "def mine(task, scale=1.0): return {w: scale * i for i, w in enumerate(task.graph.writers)}\n"
+    )
+    model = brought(**MODELS["one layer"])
+    scores = gb.attribute(model, *tokens(2), method=f"{file}:mine", scale=2.0)
+    assert scores == {w: 2.0 * i for i, w in enumerate(Graph.of(model).writers)}
+    assert (tmp_path / "log").read_text() == "x"
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"corrupted": tokens(3)[0][:, :5]}, InputError, ["[3, 8]", "[3, 5]", "alike"]),
+        ({"clean": tokens(3)[0][0], "corrupted": tokens(3)[0][0]}, InputError, ["[pair, pos]", "[8]"]),
+        ({"clean": torch.zeros(0, 8).long(), "corrupted": torch.zeros(0, 8).long()}, InputError, ["not empty"]),
+        ({"clean": torch.ones(3, 9).long(), "corrupted": torch.ones(3, 9).long()}, InputError, ["9 tokens", "takes 8"]),
+        ({"corrupted": tokens(3)[0] + 5}, InputError, ["0 to 10", "corrupted", "15"]),
+        ({"clean": tokens(3)[0] * 1.0}, InputError, ["integers", "clean", "float32"]),
+        ({"pad_token": 3, "clean": torch.full((3, 8), 3)}, InputError, ["clean input 0", "pad_token 3"]),
+        ({"positions": torch.ones(3, 7, dtype=torch.bool)}, InputError, ["positions", "[3, 8]", "[3, 7]"]),
+        ({"positions": torch.ones(3, 8)}, InputError, ["positions", "bool", "float32"]),
+        ({"positions": torch.zeros(3, 8, dtype=torch.bool)}, InputError, ["graded position in every pair"]),
+        ({"method": "eapp"}, UnknownName, ["'eapp'", "eap"]),
+        ({"method": "random", "ablation": "resampel"}, UnknownName, ["'resampel'", "resample"]),
+        ({"method": "eap_ig", "steps": 0}, MethodError, ["at least one step", "0"]),
+        ({"metric": lambda logits, pair: logits[:, -1, 0] / 0}, InputError, ["inf", "pair 0", "finite"]),
+        ({"metric": lambda logits, pair: logits[:, -1, 0] * (pair - 1).double().log()}, InputError, ["nan", "pair 0"]),
+        ({"metric": lambda logits, pair: logits[:, -1, 0].mean()}, InputError, ["[]", "3 items", "[3]"]),
+        ({"metric": lambda logits, pair: 1.0}, InputError, ["float", "3 items"]),
+        ({"metric": lambda logits, pair: logits[:, -1, 0] - torch.ones(3)}, InputError, ["[3] for 1 items"]),
+        ({"metric": lambda logits, pair: logits[:, -1, 0] - torch.ones(5)}, InputError, ["RuntimeError", "[n]"]),
+        ({"metric": lambda logits, pair: logits[:, -1, 0] - logits[0, 0, 0]}, InputError, ["alone", "pair index"]),
+    ],
+)  # fmt: skip
+def test_mistakes_get_one_clear_error(change: dict[str, Any], error: type[GaugeblockError], words: list[str]) -> None:
+    clean, corrupted = tokens(3)
+    given: dict[str, Any] = {"clean": clean, "corrupted": corrupted} | change
+    with pytest.raises(error) as raised:
+        gb.attribute(brought(**MODELS["one layer"]), **given)
+    assert all(word in str(raised.value) for word in words), raised.value
+
+
+def test_a_metric_that_is_finite_only_on_the_clean_run_is_the_methods_error() -> None:
+    model, (clean, corrupted) = brought(**MODELS["one layer"]), tokens(3)
+    answers = model(clean)[:, -1].detach()
+
+    def metric(logits: Tensor, pair: Tensor) -> Tensor:
+        return torch.where((logits[:, -1] - answers[pair]).abs().amax(-1) < 1e-6, logits[:, -1, 0], torch.nan)
+
+    with pytest.raises(MethodError, match=r"'edge_patching' gave \d+ edges NaN or infinity"):
+        gb.attribute(model, clean, corrupted, metric, "edge_patching")
