@@ -2,12 +2,14 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+SHOWN  := activation_patching edge_patching path_patching eap eap_ig atp_star hisp acdc information_flow_routes \
+          direct_logit_attribution random oracle prior weights
 READY  := $(VENV)/.ready
 
 .PHONY: bench test test-all test-rotating fuzz check clean
 
 bench: $(READY)          ## run the quick suite, print the leaderboard and where the page is
-	$(BIN)/gaugeblock run --suite quick --out results/quick
+	$(BIN)/gaugeblock run --suite quick $(addprefix --method ,$(SHOWN)) --out results/quick
 
 test: $(READY)           ## the default test suite
 	$(BIN)/python -m pytest -n auto -m "not slow and not gpu"

@@ -1,55 +1,69 @@
-"""How much faster is exact patching of every edge than one hooked forward pass per edge?
+"""The engine against straightforward hooked implementations (`hooked.py`), side by side on the same models and pairs.
 
-Three ways, in one run, on the same model and pairs, one thread each:
+    python benchmarks/bench_patching.py                              # all of it, some ten minutes
+    python benchmarks/bench_patching.py CASE … --parts patching acdc # other cases, some tables
+    python benchmarks/bench_patching.py --device cuda
 
-    split    TransformerLens hooks on split inputs (use_split_qkv_input, use_attn_result, use_hook_mlp_in)
-    hooks    TransformerLens hooks at hook_q, hook_k, hook_v, hook_pre and the last residual, without these flags
-    ours     gaugeblock's engine
-
-The hooked ways are timed on a sample of edges and scaled up to all of them; the numbers they give are compared with
-ours on that sample. Also timed: EAP against one plain forward and backward pass.
-
-    python benchmarks/bench_patching.py            # a dense random model
-    python benchmarks/bench_patching.py CASE …     # cases, e.g. dyck2/permute+pad#1
+Prints Markdown tables: exact patching of every edge, ACDC (the circuits must be identical), EAP, absolute times of
+what else methods spend their time on, and a profile of exact patching beside the floating-point limit. Ours and theirs
+take turns, and medians count. Hooked patching is timed on a sample of edges and scaled up to all of them. Ratios
+depend on the memory allocator, for large short-lived tensors cost page faults: see --keep-memory.
 """
 
-import sys
-import time
+import argparse
+import ctypes
+import statistics
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from time import perf_counter
 from typing import Any
 
+import hooked
 import numpy as np
 import torch
+from hooked import clock
 from torch import Tensor
 
-import gaugeblock as gb
-from gaugeblock.compiled.graph import Graph, parse_edge
-from gaugeblock.methods.gradients import eap
-from gaugeblock.methods.task import Task
+from gaugeblock.cases import case as load_case
+from gaugeblock.compiled.graph import Graph, Place, parse_edge
+from gaugeblock.methods import Task, run_method
+from gaugeblock.methods.acdc import survivors
+from gaugeblock.methods.objective import Objective
 
-SAMPLE = 24
-REPEATS = 3
+CASES = ("sort/permute+pad#1", "dyck2/permute+pad#1", "sort/permute+pad+soft+rotate#1")
+DENSE = "dense random"
+SAMPLE = 12
+"""Edges that a round of hooked patching is timed on."""
+
+STEPS = 20
+"""Steps of mask gradients that are timed, for a hundred."""
 
 
-def dense_task(device: str) -> Task:
-    """4 layers, 4 heads, d_model 120, d_head 20, d_mlp 200, 10 positions, 200 pairs; nothing vanishes."""
+# --- tasks ---------------------------------------------------------------------------------------------------------
+
+
+@cache
+def dense_task(device: str, n_pairs: int) -> Task:
+    """4 layers, 4 heads, d_model 120, d_head 20, d_mlp 200, 10 positions; nothing vanishes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from transformer_lens import HookedTransformer, HookedTransformerConfig
 
         config = HookedTransformerConfig(
             n_layers=4, d_model=120, n_ctx=10, n_heads=4, d_head=20, d_mlp=200, d_vocab=30, act_fn="relu",
-            normalization_type=None, attention_dir="bidirectional", device=device,
+            normalization_type=None, attention_dir="bidirectional", device=device, seed=0, initializer_range=0.12,
         )  # fmt: skip
         model = HookedTransformer(config)
     rng = np.random.default_rng(0)
-    clean, corrupted = (torch.tensor(rng.integers(30, size=(200, 10))) for _ in range(2))
-    return Task.build(model, Graph.of(model), clean, corrupted, torch.ones(200, 10, dtype=torch.bool))
+    clean, corrupted = (torch.tensor(rng.integers(30, size=(n_pairs, 10))) for _ in range(2))
+    return Task.build(model, Graph.of(model), clean, corrupted, torch.ones(n_pairs, 10, dtype=torch.bool))
 
 
+@cache
 def case_task(name: str, device: str) -> Task:
-    case = gb.case(name)
+    case = load_case(name)
     model, pairs = case.model.to(device=device), case.pairs
     return Task.build(
         model.hooked, model.graph, pairs.clean, pairs.corrupted, pairs.positions,
@@ -57,124 +71,352 @@ def case_task(name: str, device: str) -> Task:
     )  # fmt: skip
 
 
-def split_edge(task: Task, edge: str, change: Tensor) -> Tensor:
-    """One forward with the change added to the reader's own copy of the residual stream."""
-    point, head = reading_point(task, edge, split=True)
-
-    def add(value: Tensor, hook: Any) -> Tensor:
-        if head is None:
-            return value + change
-        value = value.clone()
-        value[:, :, head] += change
-        return value
-
-    return task.model.run_with_hooks(task.clean, fwd_hooks=[(point, add)])
+def everyone(task: Task) -> Tensor:
+    return torch.arange(len(task.clean), device=task.clean.device)
 
 
-def plain_edge(task: Task, edge: str, change: Tensor) -> Tensor:
-    """One forward with the change, taken through the reader's map, added behind it."""
-    point, head = reading_point(task, edge, split=False)
-    reader = parse_edge(edge)[1]
-    if head is not None:
-        layer, port = int(reader[1 : reader.index(".")]), reader[-1].upper()
-        change = change @ getattr(task.model.blocks[layer].attn, f"W_{port}")[head]
-    elif reader != "logits":
-        change = change @ task.model.blocks[int(reader[1:])].mlp.W_in
-
-    def add(value: Tensor, hook: Any) -> Tensor:
-        if head is None:
-            return value + change
-        value = value.clone()
-        value[:, :, head] += change
-        return value
-
-    return task.model.run_with_hooks(task.clean, fwd_hooks=[(point, add)])
+# --- clocks and tables ---------------------------------------------------------------------------------------------
 
 
-def reading_point(task: Task, edge: str, split: bool) -> tuple[str, int | None]:
-    reader = parse_edge(edge)[1]
-    if reader == "logits":
-        return f"blocks.{task.model.cfg.n_layers - 1}.hook_resid_post", None
-    if reader.startswith("m"):
-        return f"blocks.{reader[1:]}.{'hook_mlp_in' if split else 'mlp.hook_pre'}", None
-    layer, head, port = reader[1 : reader.index(".")], int(reader.split(".")[1][1:]), reader[-1]
-    return f"blocks.{layer}.{f'hook_{port}_input' if split else f'attn.hook_{port}'}", head
+def race(task: Task, runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median seconds of each run; they take turns, after one round that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds + 1):
+        for name, run in runs.items():
+            start = clock(task)
+            run()
+            times[name].append(clock(task) - start)
+    return {name: statistics.median(found[1:]) for name, found in times.items()}
 
 
-def hooked(task: Task, one: Callable[[Task, str, Tensor], Tensor], edges: list[str]) -> tuple[float, Tensor]:
-    """(seconds for all edges of the graph, the effects of the sampled ones)."""
-    pairs = torch.arange(len(task.clean), device=task.clean.device)
-    index = task.graph.writer_index
-    effects = []
-
-    def run(edge: str) -> Tensor:
-        change = task.engine.difference[index[parse_edge(edge)[0]]]
-        with torch.no_grad():
-            return task.metric(one(task, edge, change), pairs)
-
-    run(edges[0])
-    start = clock(task)
-    for edge in edges:
-        effects.append(run(edge))
-    return (clock(task) - start) * len(task.graph.edges) / len(edges), torch.stack(effects)
+def seconds(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
-def clock(task: Task) -> float:
-    if task.clean.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter()
+def ratio(value: float) -> str:
+    return f"{value:.1f}×" if value < 10 else f"{value:.0f}×"
 
 
-def best(task: Task, run: Callable[[], Any]) -> tuple[float, Any]:
-    times = []
-    for _ in range(REPEATS):
-        start = clock(task)
-        result = run()
-        times.append(clock(task) - start)
-    return min(times), result
+def table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    print(f"\n### {title}\n\n| {' | '.join(header)} |\n{'|---' * len(header)}|")
+    for row in rows:
+        print(f"| {' | '.join(map(str, row))} |", flush=True)
 
 
-def compare(name: str, task: Task) -> None:
-    edges = list(task.graph.edges)
+# --- the tables ----------------------------------------------------------------------------------------------------
+
+
+def patching(name: str, task: Task, rounds: int) -> tuple[object, ...]:
+    edges, engine = list(task.graph.edges), task.engine
     sample = [edges[i] for i in np.random.default_rng(0).permutation(len(edges))[:SAMPLE]]
-    _ = task.engine
-    ours, values = best(task, lambda: task.engine.single_edges(task.metric))
-    model = task.model
-    for flag in (model.set_use_attn_result, model.set_use_split_qkv_input, model.set_use_hook_mlp_in):
-        flag(True)
-    split, with_flags = hooked(task, split_edge, sample)
-    for flag in (model.set_use_attn_result, model.set_use_split_qkv_input, model.set_use_hook_mlp_in):
-        flag(False)
-    plain, without_flags = hooked(task, plain_edge, sample)
-    found = values[task.graph.indices(sample)]
-    apart = max(float((found - other).abs().max()) for other in (with_flags, without_flags))
+    changes = {edge: engine.difference[task.graph.writer_index[parse_edge(edge)[0]]] for edge in sample}
+    found: dict[str, Tensor] = {}
 
-    def forward_backward() -> None:
-        task.metric(model(task.clean), torch.arange(len(task.clean), device=task.clean.device)).sum().backward()
-        model.zero_grad()
+    def hooks(key: str, one: Callable[[Task, str, Tensor], Tensor]) -> None:
+        with torch.no_grad():
+            found[key] = torch.stack([task.metric(one(task, edge, changes[edge]), everyone(task)) for edge in sample])
 
-    one, _ = best(task, forward_backward)
-    gradient, _ = best(task, lambda: eap(task))
-    print(
-        f"{name:28} {len(edges):5} {split:9.2f} {plain:9.2f} {ours:9.3f} {split / ours:7.0f}x {plain / ours:7.0f}x "
-        f"{gradient / one:6.1f}x {apart:9.0e}"
+    def split() -> None:
+        with hooked.split_inputs(task.model):
+            hooks("split", hooked.one_edge_split)
+
+    def ours() -> None:
+        found["ours"] = engine.single_edges(task.metric)[task.graph.indices(sample)]
+
+    runs = {"split": split, "hooks": lambda: hooks("hooks", hooked.one_edge_plain), "ours": ours}
+    taken = race(task, runs, rounds)
+    scale = len(edges) / len(sample)
+    split_s, hooks_s, ours_s = taken["split"] * scale, taken["hooks"] * scale, taken["ours"]
+    apart = max(float((found["ours"] - found[key]).abs().max()) for key in ("split", "hooks"))
+    apart /= float(task.metric(engine.clean_logits, everyone(task)).abs().max())
+    times = map(seconds, (split_s, hooks_s, ours_s))
+    return (name, len(edges), *times, ratio(split_s / ours_s), ratio(hooks_s / ours_s), f"{apart:.0e}")
+
+
+def acdc(name: str, task: Task, threshold: float) -> tuple[object, ...]:
+    """One textbook search between two of ours. Raises ValueError where the circuits differ."""
+    objective, times, passes = Objective(task), [], 0.0
+
+    def ours() -> list[str]:
+        nonlocal passes
+        fresh, start = replace(task), clock(task)  # with an engine of its own
+        found = survivors(fresh, threshold)
+        times.append(clock(task) - start)
+        passes = fresh.engine.forwards
+        return found
+
+    kept, theirs = ours(), hooked.acdc(task, threshold, objective)
+    if not ours() == kept == theirs.kept:
+        raise ValueError(f"ACDC on {name} at {threshold:.0e}: {set(kept) ^ set(theirs.kept)} in one circuit only")
+    own, edges = statistics.mean(times), len(task.graph.edges)
+    return (
+        name, f"{threshold:.0e}", f"{len(kept)} of {edges}", f"{passes:.1f}", seconds(theirs.seconds), seconds(own),
+        ratio(theirs.seconds / own), ratio((theirs.seconds - theirs.unread) / own),
+    )  # fmt: skip
+
+
+def eap(name: str, task: Task, rounds: int) -> tuple[object, ...]:
+    found: dict[str, dict[str, float]] = {}
+
+    def plain() -> None:
+        task.metric(task.model(task.clean), everyone(task)).mean().backward()
+        task.model.zero_grad()
+
+    def keep(key: str, scores: dict[str, float]) -> None:
+        found[key] = scores
+
+    runs = {
+        "hooks": lambda: keep("hooks", hooked.eap(task)),
+        "plain": plain,
+        "ours": lambda: keep("ours", run_method("eap", replace(task))),
+        "ready": lambda: run_method("eap", task),
+    }
+    taken = race(task, runs, rounds)
+    apart = max(abs(found["ours"][edge] - found["hooks"][edge]) for edge in task.graph.edges)
+    size = max(map(abs, found["hooks"].values()))
+    times = [seconds(taken[key]) for key in ("hooks", "plain", "ours", "ready")]
+    ratios = taken["hooks"] / taken["ours"], taken["ours"] / taken["plain"], taken["ready"] / taken["plain"]
+    return (name, *times, *map(ratio, ratios), f"{apart / size if size else apart:.0e}")
+
+
+def other(name: str, task: Task, rounds: int) -> tuple[object, ...]:
+    engine, edges = task.engine, task.graph.edges
+    scores = run_method("eap", task)
+    order = task.graph.indices(sorted(edges, key=lambda edge: -abs(scores[edge])))
+    circuits = torch.zeros(10, len(edges), device=task.clean.device)
+    for row, size in enumerate(np.geomspace(1, len(edges), 10).round().astype(int)):
+        circuits[row, order[:size]] = 1
+
+    def theirs() -> None:
+        with hooked.split_inputs(task.model):
+            ablated = hooked.written(task, task.corrupted)
+            for circuit in circuits.tolist():
+                gone = [e for e, in_it in zip(edges, circuit, strict=True) if not in_it and not e.startswith("bias->")]
+                with torch.no_grad():
+                    task.metric(hooked.without(task, ablated, gone), everyone(task))
+
+    def train() -> None:
+        masks = torch.full((1, len(edges)), 0.9, device=task.clean.device, requires_grad=True)
+        for _ in range(STEPS):
+            torch.autograd.grad(task.metric(engine.forward(masks)[0], everyone(task)).mean(), masks)
+
+    runs = {
+        "ig": lambda: run_method("eap_ig", task),
+        "curve": lambda: engine.measure(circuits, task.metric),
+        "theirs": theirs,
+        "train": train,
+    }
+    taken = race(task, runs, rounds)
+    times = taken["ig"], taken["theirs"], taken["curve"]
+    steps = seconds(taken["train"] * 100 / STEPS)
+    return (name, *map(seconds, times), ratio(taken["theirs"] / taken["curve"]), steps)
+
+
+# --- the profile ---------------------------------------------------------------------------------------------------
+
+PRODUCTS = {"aten::mm": 0, "aten::addmm": 1, "aten::addmm_": 1, "aten::bmm": 0, "aten::baddbmm": 1}
+"""Matrix products, and where among its inputs the two factors start."""
+
+KINDS = ("projections", "attention", "MLPs", "unembedding and metric", "clean values, changed items", "Python and rest")
+
+
+def profile(task: Task, rounds: int) -> None:
+    """Where the time of exact patching goes, and the floating-point limit. For `dense_task`, whose sizes differ."""
+    cfg: Any = task.model.cfg
+    cuda = task.clean.is_cuda
+    engine = task.engine
+    whole = race(task, {"ours": lambda: engine.single_edges(task.metric)}, rounds)["ours"]
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if cuda:
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities, record_shapes=True) as record:
+        start = perf_counter()  # the profiler knows no other
+        engine.single_edges(task.metric)
+        clock(task)
+        span = perf_counter() - start
+    time, work = dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 0.0)
+    for event in record.key_averages(group_by_input_shape=True):
+        if event.device_type != torch.autograd.DeviceType.CPU:
+            continue  # a kernel, counted with the operation that started it
+        kind = kind_of(event.key, event.input_shapes, task)
+        time[kind] += (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e6
+        work[kind] += event.count * flops(event.key, event.input_shapes)
+    time[KINDS[-1]] += max(0.0, span - sum(time.values()))
+    shares = {kind: time[kind] / sum(time.values()) for kind in KINDS}
+    done = sum(work.values())
+    table(
+        f"Profile of exact patching, {DENSE}",
+        ("part", "share of the time", "share of the work", "GFLOP/s"),
+        [
+            (k, f"{shares[k]:.0%}", f"{work[k] / done:.0%}", f"{work[k] / max(shares[k] * whole, 1e-9) / 1e9:.0f}")
+            for k in KINDS
+        ],
     )
+    least, shape = needed(task), (2048, cfg.d_model, 3 * cfg.n_heads * cfg.d_head)
+    rates = {"×".join(map(str, s)): gemm(task, *s) for s in (shape, (2048, 2048, 2048))}
+    table(
+        "Floating-point limit",
+        ("product", "GFLOP/s", "GFLOP needed (done)", "limit, s", "ours, s", "share of the limit"),
+        [
+            (
+                size, f"{rate / 1e9:.0f}", f"{least / 1e9:.0f} ({done / 1e9:.0f})", seconds(least / rate),
+                seconds(whole), f"{least / rate / whole:.0%}",
+            )
+            for size, rate in rates.items()
+        ],
+    )  # fmt: skip
 
 
-def main(names: list[str]) -> None:
-    torch.set_num_threads(1)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    print(f"exact patching of every edge, seconds, {device}, one thread, float32")
-    print(
-        f"{'model':28} {'edges':>5} {'split':>9} {'hooks':>9} {'ours':>9} {'split/':>8} {'hooks/':>8} "
-        f"{'EAP/f+b':>7} {'apart':>9}"
-    )
-    if names:
-        for name in names:
-            compare(name, case_task(name, device))
-    else:
-        compare("dense random", dense_task(device))
+def kind_of(op: str, shapes: Sequence[Any], task: Task) -> str:
+    """Which part of the model an operation belongs to, by its sizes."""
+    cfg: Any = task.model.cfg
+    if op == "aten::index_select":
+        return "clean values, changed items"
+    if op in ("aten::bmm", "aten::baddbmm"):
+        return "attention"
+    sizes = {shape[-1] for shape in shapes if shape}
+    vocab = cfg.d_vocab_out + -cfg.d_vocab_out % 16
+    if sizes & {cfg.d_vocab_out, vocab} and task.clean.shape[1] not in sizes:
+        return "unembedding and metric"
+    if cfg.d_mlp in sizes:
+        return "MLPs"
+    if op in PRODUCTS:
+        return "projections"
+    if op in ("aten::abs", "aten::amax", "aten::gt", "aten::nonzero"):
+        return "clean values, changed items"
+    if sizes & {cfg.d_head, task.clean.shape[1]} or cfg.n_heads * cfg.d_head in sizes:
+        return "attention"
+    return KINDS[-1]
 
+
+def flops(op: str, shapes: Sequence[Any]) -> float:
+    if op not in PRODUCTS:
+        return 0.0
+    left, right = shapes[PRODUCTS[op] :][:2]
+    return 2.0 * float(np.prod(left)) * right[-1]
+
+
+def needed(task: Task) -> float:
+    """Floating-point operations of the products behind every change that can be seen, with maps multiplied out.
+
+    Per (edge, pair): the reader's map on the change; the one head, or the MLP; then whole layers up to the logits.
+    For a model without normalisation, of equal layers.
+    """
+    cfg: Any = task.model.cfg
+    pos = task.clean.shape[1]
+    d, z, neurons, vocab, last = cfg.d_model, cfg.d_head, cfg.d_mlp, cfg.d_vocab_out, cfg.n_layers - 1
+    heads = 3 * d * cfg.n_heads * z + 2 * pos * cfg.n_heads * z + cfg.n_heads * z * d
+
+    def behind(layer: int) -> int:
+        """From the stream behind a layer."""
+        if layer == last:
+            return d * vocab
+        return heads + d * neurons + neurons * (d if layer + 1 < last else vocab) + behind(layer + 1)
+
+    pairs = task.engine.difference.flatten(2).any(-1).sum(-1).tolist()
+    total = 0
+    for writer, reader in map(parse_edge, task.graph.edges):
+        place, layer = Place.of(reader), Place.of(reader).layer
+        if layer is None:
+            cost = d * vocab
+        elif place.kind == "mlp":
+            cost = d * neurons + (neurons * d + behind(layer) if layer < last else neurons * vocab)
+        else:
+            own = d * z + (1 if place.port == "v" else 2) * pos * z + z * neurons
+            cost = own + (z * d + neurons * d + behind(layer) if layer < last else z * vocab + neurons * vocab)
+        total += cost * pairs[task.graph.writer_index[writer]]
+    return 2.0 * pos * total
+
+
+def gemm(task: Task, rows: int, inner: int, columns: int) -> float:
+    """Floating-point operations per second of a plain product; the best of a few tries."""
+    like = task.engine.clean_logits
+    left, right = (like.new_zeros(shape).normal_() for shape in ((rows, inner), (inner, columns)))
+    out, work = like.new_zeros(rows, columns), 2.0 * rows * inner * columns
+    repeats, best = max(1, int(5e9 / work)), 0.0
+    for _ in range(5):
+        start = clock(task)
+        for _ in range(repeats):
+            torch.mm(left, right, out=out)
+        best = max(best, repeats * work / (clock(task) - start))
+    return best
+
+
+# --- command line --------------------------------------------------------------------------------------------------
+
+
+def dense_threshold(task: Task) -> float:
+    """The median effect of an edge that has one: a circuit of about half of the edges."""
+    effects = task.engine.single_edges(Objective(task)).mean(1)
+    return float(effects[effects > 0].median())
+
+
+def keep_memory() -> None:
+    """Else the C library hands large freed blocks back to the system, and half of a hooked pass is page faults."""
+    libc = ctypes.CDLL(None)
+    for parameter in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+        if not libc.mallopt(parameter, 2**30):
+            raise SystemExit("--keep-memory: the C library of this machine does not take the setting")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", metavar="CASE", default=CASES, help="compiled cases (default: three)")
+    parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS, help="which tables")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pairs", type=int, default=200, help="of the dense model")
+    parser.add_argument("--threshold", type=float, default=1e-2, help="of ACDC on the cases")
+    parser.add_argument("--rounds", type=int, default=3, help="that medians are taken of")
+    parser.add_argument("--keep-memory", action="store_true", help="free memory stays with the process (glibc only)")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    if given.keep_memory:
+        keep_memory()
+
+    def tasks() -> Iterable[tuple[str, Task]]:
+        yield DENSE, dense_task(given.device, given.pairs)
+        for name in given.cases:
+            yield f"`{name}`", case_task(name, given.device)
+
+    where = torch.cuda.get_device_name() if given.device.startswith("cuda") else f"cpu, {given.threads} thread(s)"
+    kept = ", memory kept" if given.keep_memory else ""
+    print(f"{where}, float32, torch {torch.__version__}{kept}; seconds are medians of {given.rounds}")
+    if "patching" in given.parts:
+        table(
+            "Exact patching of every edge",
+            ("model", "edges", "split, s", "hooks, s", "ours, s", "split / ours", "hooks / ours", "apart, relative"),
+            (patching(name, task, given.rounds) for name, task in tasks()),
+        )
+    if "acdc" in given.parts:
+        table(
+            "ACDC at one threshold, identical circuits",
+            ("model", "threshold", "kept", "our passes", "split, s", "ours, s", "split / ours",
+             "the same, had split skipped nodes that nobody reads"),
+            (
+                acdc(name, task, dense_threshold(task) if name == DENSE else given.threshold)
+                for name, task in tasks()
+            ),
+        )  # fmt: skip
+    if "eap" in given.parts:
+        table(
+            "EAP",
+            ("model", "split, s", "forward + backward, s", "ours, s", "ours, engine ready, s", "split / ours",
+             "ours / (f + b)", "ready / (f + b)", "apart, relative"),
+            (eap(name, task, 3 * given.rounds) for name, task in tasks()),
+        )  # fmt: skip
+    if "other" in given.parts:
+        table(
+            "Absolute times",
+            ("model", "EAP-IG, 5 points, s", "ten circuits, split, s", "ten circuits, ours, s", "split / ours",
+             "100 steps of mask gradients, s"),
+            (other(name, task, given.rounds) for name, task in tasks()),
+        )  # fmt: skip
+    if "profile" in given.parts:
+        profile(dense_task(given.device, given.pairs), given.rounds)
+
+
+PARTS = ("patching", "acdc", "eap", "other", "profile")
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

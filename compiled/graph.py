@@ -114,6 +114,13 @@ class Graph:
             found[parse_edge(edge)[1]].append(edge)
         return {reader: tuple(edges) for reader, edges in found.items()}
 
+    @cached_property
+    def _by_writer(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, list[str]] = {writer: [] for writer in self.writers}
+        for edge in self.edges:
+            found[parse_edge(edge)[0]].append(edge)
+        return {writer: tuple(edges) for writer, edges in found.items()}
+
     def incoming(self, reader: str) -> tuple[str, ...]:
         """The edges into a reader. Raises UnknownName."""
         if reader not in self.reader_index:
@@ -124,7 +131,7 @@ class Graph:
         """The edges out of a writer. Raises UnknownName."""
         if writer not in self.writer_index:
             raise UnknownName("writer", writer, self.writers)
-        return tuple(edge for edge in self.edges if parse_edge(edge)[0] == writer)
+        return self._by_writer[writer]
 
     def heads(self, layer: int) -> tuple[int, ...]:
         """The heads of a layer that are in the graph."""

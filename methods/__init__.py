@@ -3,7 +3,8 @@
 if __name__ == "methods":
     raise ImportError("'methods/' is the package gaugeblock.methods: import gaugeblock.methods")
 
-from gaugeblock.methods import acdc, atp, baselines, flow, gradients, lens, patching  # noqa: F401  (registers them)
+# Importing these registers their methods.
+from gaugeblock.methods import acdc, atp, baselines, flow, gradients, lens, masks, patching  # noqa: F401
 from gaugeblock.methods.attribute import attribute
 from gaugeblock.methods.check import check_method
 from gaugeblock.methods.engine import Engine

@@ -7,6 +7,7 @@ reader, follows changes instead of values, and drops every (set, pair) as soon a
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import final
 
 import torch
@@ -63,15 +64,31 @@ class Engine:
             self.difference = self.ablated - self.clean_run.writers
         self.forwards = 2.0
         self.backwards = 0.0
-        pruned, self._live = prune(self.weights)
-        self._masked = Masked(pruned, graph)
-        with torch.no_grad():
-            pruned_run = self.clean_run if pruned is self.weights else run(pruned, clean)
-        self._changes = Changes(pruned, pruned_run, self.difference)
+        self._clean = clean
 
     @property
     def clean_logits(self) -> Float[Tensor, "pair pos vocab"]:
         return self.clean_run.logits
+
+    @cached_property
+    def _pruned(self) -> tuple[Weights, frozenset[str]]:
+        """What of the model can reach its logits, and the edges that can matter."""
+        return prune(self.weights)
+
+    @property
+    def _live(self) -> frozenset[str]:
+        return self._pruned[1]
+
+    @cached_property
+    def _masked(self) -> Masked:
+        return Masked(self._pruned[0], self.graph)
+
+    @cached_property
+    def _changes(self) -> Changes:
+        weights = self._pruned[0]
+        with torch.no_grad():
+            clean = self.clean_run if weights is self.weights else run(weights, self._clean)
+        return Changes(weights, clean, self.difference)
 
     def forward(
         self,

@@ -1,5 +1,9 @@
 """Methods against slow and obvious versions of themselves, and the invariants they must keep."""
 
+import inspect
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -144,7 +148,11 @@ def test_acdc_keeps_the_textbook_circuit(threshold: float) -> None:
 
 def test_every_method_keeps_the_protocol() -> None:
     for name in method_names():
-        check_method(name)
+        chosen = get_method(name)
+        steps = inspect.signature(chosen.function).parameters.get("steps")
+        if steps is not None and steps.default > 20:  # training: a few steps will do
+            chosen = replace(chosen, function=partial(chosen.function, steps=3))
+        check_method(chosen)
 
 
 def good(task: Task) -> dict[str, float]:
