@@ -41,7 +41,7 @@ from gaugeblock.truth import ABLATIONS, Truth
 
 DOCS = Path(__file__).parent
 CACHE = DOCS.parent / "build" / "truth_tables"
-LONG = ("rover", "subleq")
+LONG = ("rover",)
 METHODS = ("oracle", "weights", "prior", "edge_patching", "random")
 PADDED, ROTATED = ("permute", "pad"), ("permute", "pad", "rotate")
 VISIBLE = 1e-4
