@@ -6,6 +6,7 @@ The same command again does what is missing and nothing else, after a kill at an
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -182,7 +183,9 @@ def _run_tasks(tasks: list[list[Job]], workers: int, backend: str) -> None:
     from tqdm import tqdm
 
     parallel = Parallel(n_jobs=workers, backend=backend, batch_size=1, return_as="generator_unordered")
-    with tqdm(total=sum(map(len, tasks)), unit="job", desc="running", disable=None) as bar:
+    with tqdm(total=sum(map(len, tasks)), unit="job", desc="running", disable=None) as bar, warnings.catch_warnings():
+        # loky replaces a worker that has grown large, which loses nothing and is no news
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         for done in parallel(delayed(_run_case)(task) for task in tasks):
             bar.update(done)
 
