@@ -98,11 +98,14 @@ def choose(
 ) -> Bool[np.ndarray, "edges"] | None:
     """The smallest circuit of whole tie groups from the top whose faithfulness is at least FAITHFUL.
 
-    Looked for among SIZES_TRIED sizes. None where no pair has anything to explain.
+    Looked for at SIZES_TRIED sizes, each taken to the next smaller and the next larger circuit of whole tie groups.
+    None where no pair has anything to explain.
     """
     order, ends = tie_groups(ranks)
     wanted = np.unique(np.rint(np.geomspace(1, len(ranks), SIZES_TRIED)).astype(int))
-    sizes = np.unique([0, *ends[np.searchsorted(ends, wanted)]])
+    bounds = np.array([0, *ends])
+    above = np.searchsorted(bounds, wanted)
+    sizes = np.unique(bounds[[0, *above, *(above - (bounds[above] > wanted))]])
     masks = np.zeros((len(sizes), len(ranks)), dtype=bool)
     for mask, size in zip(masks, sizes):
         mask[order[:size]] = True

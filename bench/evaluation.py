@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from gaugeblock.behaviour import behaviour
 from gaugeblock.certificate import Certificate
 from gaugeblock.entrants import Entrant, Given, entrant
 from gaugeblock.environment import checkout, peak_memory, versions
-from gaugeblock.methods.registry import pool_ports
+from gaugeblock.methods.registry import Attribution, pool_ports
 from gaugeblock.methods.task import Task
 from gaugeblock.metrics.recovery import stratum
 from gaugeblock.metrics.stability import jaccard, top_k_shares
@@ -64,7 +63,6 @@ def evaluate(
 
         case = load_case(case)
     chosen = entrant(method)
-    truth = case.truth(ablation)
     task = make_task(case, ablation, seed)
     engine = task.engine
     before = engine.forwards, engine.backwards
@@ -76,19 +74,10 @@ def evaluate(
     if infinite:
         raise MethodError(f"method {chosen.name!r} gave {infinite[0]!r} an infinite score; scores are finite")
 
-    dtype = str(case.model.hooked.cfg.dtype).removeprefix("torch.")
-    noise = noise_floor(found.edges.values(), NOISE[dtype])
-    graph, signed = case.model.graph, chosen.signed
-    scored = [Scored.of(graph.edges, c, found.edges, signed, noise, stratum) for c in truth.alternatives]
-    best = max(scored, key=lambda s: (s.recovery["skill"] or 0.0, s.recovery["auprc"] or 0.0))
-    does = behaviour(task, best.names, best.ranks, best.labels)
-    node_noise = noise_floor(found.nodes.values(), NOISE[dtype])
-    nodes = Scored.of(graph.writers, truth.nodes, found.nodes, signed, node_noise, node_stratum)
-    into_ports = pool_ports(found.edges, graph, signed)
-    ports = Scored.of(tuple(into_ports), truth.ports, into_ports, signed, noise, port_stratum)
+    scored = _score(case, task, found, chosen.signed)
     stable = None
     if resamples:
-        stable = _stability(chosen, case, ablation, seed, resamples, params, best.names, noise)
+        stable = _stability(chosen, case, ablation, seed, resamples, params)
     commit, dirty = checkout()
     return Result(
         status="ok",
@@ -101,21 +90,12 @@ def evaluate(
         case_hash=case.hash,
         ablation=ablation,
         seed=seed,
-        scores=dict.fromkeys(SCORES)
-        | best.recovery
-        | nodes.named("node")
-        | ports.named("port")
-        | does.scores
-        | {"stability": stable},
+        scores=scored.pop("scores") | {"stability": stable},
+        **scored,
         resamples=resamples,
-        pair_scores={"faithfulness": does.per_pair},
         edge_scores=found.edges,
         node_scores=found.nodes,
         signed=chosen.signed,
-        noise=noise,
-        curve=does.curve,
-        pair_curve=does.pair_curve,
-        circuit=does.chosen,
         seconds=seconds,
         forwards=cost[0],
         backwards=cost[1],
@@ -127,6 +107,41 @@ def evaluate(
     )
 
 
+def rescore(result: Result, case: "Case") -> Result:
+    """The same result with everything that follows from its edge and node scores computed anew; no method runs."""
+    task = make_task(case, result.ablation, result.seed)
+    scored = _score(case, task, Attribution(result.edge_scores, result.node_scores), result.signed)
+    scored["scores"] |= {"stability": result.scores.get("stability")}
+    return result.model_copy(update=scored)
+
+
+def _score(case: "Case", task: Task, found: Attribution, signed: bool) -> dict[str, Any]:
+    """Fields of a result that follow from the scores of edges and nodes."""
+    truth, graph = case.truth(task.ablation), case.model.graph
+    relative = _relative_noise(case)
+    noise = noise_floor(found.edges.values(), relative)
+    scored = [Scored.of(graph.edges, c, found.edges, signed, noise, stratum) for c in truth.alternatives]
+    best = max(scored, key=lambda s: (s.recovery["skill"] or 0.0, s.recovery["auprc"] or 0.0))
+    does = behaviour(task, best.names, best.ranks, best.labels)
+    node_noise = noise_floor(found.nodes.values(), relative)
+    nodes = Scored.of(graph.writers, truth.nodes, found.nodes, signed, node_noise, node_stratum)
+    into_ports = pool_ports(found.edges, graph, signed)
+    ports = Scored.of(tuple(into_ports), truth.ports, into_ports, signed, noise, port_stratum)
+    recovery = best.recovery | nodes.named("node") | ports.named("port")
+    return {
+        "scores": dict.fromkeys(SCORES) | recovery | does.scores,
+        "pair_scores": {"faithfulness": does.per_pair},
+        "noise": noise,
+        "curve": does.curve,
+        "pair_curve": does.pair_curve,
+        "circuit": does.chosen,
+    }
+
+
+def _relative_noise(case: "Case") -> float:
+    return NOISE[str(case.model.hooked.cfg.dtype).removeprefix("torch.")]
+
+
 def _stability(
     chosen: Entrant,
     case: "Case",
@@ -134,17 +149,17 @@ def _stability(
     seed: int,
     resamples: int,
     params: dict[str, Any],
-    edges: Sequence[str],
-    noise: float,
 ) -> float | None:
     """Mean Jaccard index of the top STABLE of all edges that the method finds on bootstrap resamples of the pairs."""
     if resamples < 2:
         raise InputError(f"{resamples} resample cannot be compared with another; give 0, or at least 2")
+    edges = case.model.graph.edges
     circuits = []
     for i in range(1, resamples + 1):
         drawn = np.random.default_rng([seed, i]).integers(len(case.pairs), size=len(case.pairs))
         task = make_task(case, ablation, seed + i, torch.tensor(drawn))
-        ranks = strengths(chosen.scores(case, task, params).edges, edges, chosen.signed, noise)
+        scores = chosen.scores(case, task, params).edges
+        ranks = strengths(scores, edges, chosen.signed, noise_floor(scores.values(), _relative_noise(case)))
         circuits.append(top_k_shares(ranks, math.ceil(STABLE * len(edges))))
     return jaccard(np.array(circuits))
 
