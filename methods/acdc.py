@@ -2,7 +2,12 @@
 
 from collections.abc import Sequence
 
-from gaugeblock.compiled.graph import owner, parse_edge
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gaugeblock.compiled.graph import parse_edge
+from gaugeblock.methods.greedy import Deciding, Stage, stages
 from gaugeblock.methods.objective import Objective
 from gaugeblock.methods.registry import method
 from gaugeblock.methods.task import Task
@@ -45,27 +50,46 @@ def acdc_metric(task: Task, thresholds: Sequence[float] = THRESHOLDS) -> dict[st
 
 def survivors(task: Task, threshold: float, objective: str = "divergence") -> list[str]:
     """The circuit that ACDC keeps at one threshold, in the order of the graph's edges."""
+    return search(task, Objective(task, objective), threshold)[0]
+
+
+def search(task: Task, objective: Objective, threshold: float) -> tuple[list[str], Float[Tensor, " pair"]]:
+    """(edges that stay, in the order of the graph; the objective of every pair with all others ablated).
+
+    An edge goes if that raises the mean of the objective by less than the threshold. Readers go from the output
+    backwards, and so do each reader's edges. Edges whose ablation cannot matter go without a trial: they do not reach
+    the logits, their node is no longer read, or their reader cannot tell the ablated value from the clean one.
+    """
+    with torch.no_grad():
+        return _search(task, objective, threshold)
+
+
+def _search(task: Task, objective: Objective, threshold: float) -> tuple[list[str], Tensor]:
     graph, engine = task.graph, task.engine
-    measure = Objective(task, objective)
-    removed: set[str] = set()
-    cut: list[str] = []  # the removed edges that can make a difference
-    value = 0.0
-    for reader in reversed(graph.readers):
-        node = owner(reader)
-        connected = reader == "logits" or any(e not in removed for e in graph.outgoing(node))
-        for edge in reversed(graph.incoming(reader)):
-            if connected and not edge.startswith("bias->"):
-                if not engine.is_unchanged(edge):
-                    tried = float(engine.patch([[*cut, edge]], measure).mean())
-                    if tried - value >= threshold:
+    removed = {edge for edge in graph.edges if edge.startswith("bias->") or edge not in engine.live}
+    value = objective(engine.clean_logits, torch.arange(len(task.clean), device=task.clean.device))
+    later: list[Stage] = []
+    for whole in reversed(stages(engine.pruned, engine.pruned_run)):
+        read = [n == "logits" or not removed.issuperset(graph.outgoing(n)) for n in whole.nodes]
+        for slot, _, reader in whole.backwards():
+            removed.update(() if read[slot] else graph.incoming(reader))
+        if not any(read):
+            continue
+        stage = whole.only([slot for slot, is_read in enumerate(read) if is_read])
+        deciding = Deciding(stage, later, removed, objective)
+        for slot, port, reader in stage.backwards():
+            for edge in reversed(graph.incoming(reader)):
+                if edge in removed:
+                    continue
+                writer = graph.writer_index[parse_edge(edge)[0]]
+                change = stage.into(engine.difference[writer], (port, slot))
+                if bool(change.any()):
+                    trial = deciding.try_cut(slot, port, change, value)
+                    engine.forwards += len(trial.pairs) / len(value) * (1 + len(later)) / engine.weights.stages
+                    if float(trial.objective.mean()) - float(value.mean()) >= threshold:
                         continue
-                    value = tried
-                if not engine.is_void(edge):
-                    cut.append(edge)
-            removed.add(edge)
-        cut = [e for e in cut if _reaches(parse_edge(e)[1], removed, task)]
-    return [edge for edge in graph.edges if edge not in removed]
-
-
-def _reaches(reader: str, removed: set[str], task: Task) -> bool:
-    return reader == "logits" or any(e not in removed for e in task.graph.outgoing(owner(reader)))
+                    deciding.accept(trial)
+                    value = trial.objective
+                removed.add(edge)
+        later.insert(0, stage)
+    return [edge for edge in graph.edges if edge not in removed], value

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gaugeblock.compiled.graph import Graph, parse_edge
 from gaugeblock.methods.ablation import Rows, ablate
-from gaugeblock.methods.activations import run
+from gaugeblock.methods.activations import Activations, run
 from gaugeblock.methods.changes import Changes
 from gaugeblock.methods.masked import Masked
 from gaugeblock.methods.pruning import prune
@@ -70,25 +70,33 @@ class Engine:
     def clean_logits(self) -> Float[Tensor, "pair pos vocab"]:
         return self.clean_run.logits
 
-    @cached_property
-    def _pruned(self) -> tuple[Weights, frozenset[str]]:
-        """What of the model can reach its logits, and the edges that can matter."""
-        return prune(self.weights)
+    @property
+    def pruned(self) -> Weights:
+        """What of the model can reach its logits; see `pruning`."""
+        return self._pruned[0]
 
     @property
-    def _live(self) -> frozenset[str]:
+    def live(self) -> frozenset[str]:
+        """The edges that can matter."""
         return self._pruned[1]
 
     @cached_property
+    def pruned_run(self) -> Activations:
+        """The clean run of `pruned`."""
+        with torch.no_grad():
+            return self.clean_run if self.pruned is self.weights else run(self.pruned, self._clean)
+
+    @cached_property
+    def _pruned(self) -> tuple[Weights, frozenset[str]]:
+        return prune(self.weights)
+
+    @cached_property
     def _masked(self) -> Masked:
-        return Masked(self._pruned[0], self.graph)
+        return Masked(self.pruned, self.graph)
 
     @cached_property
     def _changes(self) -> Changes:
-        weights = self._pruned[0]
-        with torch.no_grad():
-            clean = self.clean_run if weights is self.weights else run(weights, self._clean)
-        return Changes(weights, clean, self.difference)
+        return Changes(self.pruned, self.pruned_run, self.difference)
 
     def forward(
         self,
@@ -116,7 +124,7 @@ class Engine:
         n_pairs, n_pos, d_model = self.clean_run.writers.shape[1:]
         pairs = torch.arange(n_pairs, device=self.clean_logits.device)
         per_block = max(1, NUMBERS_AT_ONCE // (n_pairs * n_pos * d_model * self._masked.widest))
-        live = torch.tensor(sorted(self.graph.indices(self._live)), device=masks.device)
+        live = torch.tensor(sorted(self.graph.indices(self.live)), device=masks.device)
         distinct, which = masks[:, live].unique(dim=0, return_inverse=True)
         full = masks.new_zeros(len(distinct), masks.shape[1]).index_copy_(1, live, distinct)
         values = []
@@ -169,7 +177,7 @@ class Engine:
     def is_void(self, edge: str) -> bool:
         """Whether ablating the edge changes nothing, whatever else is ablated: it cannot reach the logits, or its
         writer is a source (`embed`, `pos`, `bias`), whose value never changes, and its reader sees no difference."""
-        if edge not in self._live:
+        if edge not in self.live:
             return True
         writer, _ = parse_edge(edge)
         if writer == "bias":
@@ -179,7 +187,7 @@ class Engine:
     def is_unchanged(self, edge: str) -> bool:
         """Whether ablating the edge changes nothing for its reader, as long as all its writers are clean."""
         writer, reader = parse_edge(edge)
-        if writer == "bias" or edge not in self._live:
+        if writer == "bias" or edge not in self.live:
             return True
         difference = self.difference[self.graph.writer_index[writer]]
         plain = self.weights.norm == "none"  # else other ablated edges into the reader would change the scale
@@ -189,5 +197,5 @@ class Engine:
         """(reader, writer index) of each edge that can matter; the bias, replaced by itself, drops out."""
         names = list(edges)
         self.graph.indices(names)
-        ends = [parse_edge(edge) for edge in names if edge in self._live]
+        ends = [parse_edge(edge) for edge in names if edge in self.live]
         return [(reader, self.graph.writer_index[writer]) for writer, reader in ends if writer != "bias"]

@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import gaugeblock as gb
 from gaugeblock.certificate import certify
-from gaugeblock.evaluation import case_record, make_task
+from gaugeblock.evaluation import case_record, make_task, rescore
 from gaugeblock.programs.errors import MethodError, UnknownName
 from gaugeblock.results import Result
 from gaugeblock.scoring import SCORES
@@ -47,6 +47,15 @@ def test_scores_agree_with_scikit_learn(case):
     found = [abs(result.edge_scores[e]) for e in edges]
     assert result.scores["auroc"] == pytest.approx(roc_auc_score(labels, found))
     assert result.scores["auprc"] == pytest.approx(average_precision_score(labels, found))
+
+
+def test_a_result_is_scored_again_without_its_method(case):
+    result = gb.evaluate(arbitrary, case, seed=3, resamples=2)
+    assert result.scores["stability"] is not None
+    forged = result.model_copy(update={"scores": dict.fromkeys(result.scores, 1.0), "circuit": [], "curve": []})
+    again = rescore(forged, case)
+    assert again.scores == result.scores | {"stability": 1.0}
+    assert (again.circuit, again.curve, again.pair_scores) == (result.circuit, result.curve, result.pair_scores)
 
 
 def test_a_constant_score_has_no_skill(case):
