@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from gaugeblock import compiled, methods, metrics, programs
     from gaugeblock.cases import case
+    from gaugeblock.comparing import compare, swap_search
     from gaugeblock.compiled import compile, load
     from gaugeblock.evaluation import evaluate
     from gaugeblock.methods import attribute, check_method, method
@@ -30,6 +31,8 @@ _NAMES = {
     "load": "gaugeblock.compiled",
     "case": "gaugeblock.cases",
     "suite": "gaugeblock.suites",
+    "compare": "gaugeblock.comparing",
+    "swap_search": "gaugeblock.comparing",
     "evaluate": "gaugeblock.evaluation",
     "run": "gaugeblock.runner",
     "method": "gaugeblock.methods",
@@ -43,6 +46,7 @@ __all__ = [
     "attribute",
     "case",
     "check_method",
+    "compare",
     "compile",
     "compiled",
     "evaluate",
@@ -53,6 +57,7 @@ __all__ = [
     "programs",
     "run",
     "suite",
+    "swap_search",
 ]
 
 

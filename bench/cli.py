@@ -9,8 +9,11 @@ import typer
 from gaugeblock.programs.errors import GaugeblockError, InputError, ProgramError, UnknownName
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gaugeblock.cases import Case
     from gaugeblock.certificate import Certificate
+    from gaugeblock.compiled.model import CompiledModel
     from gaugeblock.programs.program import Program
 
 app = typer.Typer(
@@ -248,6 +251,48 @@ def export(
 
 
 @app.command()
+def swap(
+    model: Annotated[str, typer.Argument(help="A case id, a program, or the folder of a saved model.")],
+    replace: Annotated[
+        list[str],
+        typer.Option(
+            "--replace",
+            "-r",
+            help="SITE=COMPONENT, such as a1.h0=prev_token, m0=zero or m0=my.py:function; repeatable.",
+        ),
+    ],
+    data: Annotated[
+        Path | None, typer.Option(help='Inputs to compare on, one per line: "3 1 2". Else a case\'s, or drawn ones.')
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the inputs that are drawn.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder to write comparison.json and comparison.svg to.")
+    ] = None,
+) -> None:
+    """Replace parts of a model and say what is lost."""
+    import json
+
+    from gaugeblock.comparing import compare
+    from gaugeblock.compiled.components import Mean
+    from gaugeblock.compiled.swapping import swap as swapped_model
+    from gaugeblock.replacements import parse_replacement
+    from gaugeblock.results import write_text
+
+    compiled, tokens = _model_and_tokens(model, data, seed)
+    replacements = dict(parse_replacement(text, tokens) for text in replace)
+    swapped = swapped_model(compiled, replacements)
+    baseline = swapped_model(
+        compiled, {site: Mean(tokens) for site in replacements if not site.endswith((".pattern", ".ov"))}
+    )
+    found = compare(compiled, swapped, tokens, baseline=baseline, seed=seed)
+    _console().print(found.table())
+    if out is not None:
+        write_text(out / "comparison.json", json.dumps(found.to_dict(), indent=1) + "\n")
+        found.picture().save(out / "comparison.svg")
+        print(f"\n{out / 'comparison.svg'}")
+
+
+@app.command()
 def fuzz(
     n: Annotated[int, typer.Option("--n", "-n", help="How many programs.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the run; another one gives other programs.")] = 0,
@@ -282,6 +327,28 @@ def _case(name: str) -> "Case":
     from gaugeblock.cases import case
 
     return case(name)
+
+
+def _model_and_tokens(name: str, data: Path | None, seed: int) -> "tuple[CompiledModel, Tensor]":
+    """The model of a case, a program or a folder, and token ids to compare on."""
+    import numpy as np
+
+    import gaugeblock as gb
+
+    if Path(name).is_dir():
+        compiled, clean = gb.load(name), None
+    else:
+        case = _case(name)
+        compiled, clean = case.model, case.pairs.clean
+    if data is not None:
+        try:
+            lines = data.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as e:
+            raise InputError(f"cannot read inputs from {data}: {e}") from None
+        clean = compiled.encode([_tokens(compiled.program, line) for line in lines if line.strip()])
+    if clean is None:
+        clean = compiled.encode(compiled.program.sample(np.random.default_rng(seed), 200))
+    return compiled, clean
 
 
 def _certified(case: str, ablations: tuple[str, ...]) -> "Certificate":

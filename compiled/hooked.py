@@ -50,3 +50,14 @@ def hooked(
             f"weights do not fit: missing {sorted(parameters & set(missing))}, unexpected {unexpected}"
         )
     return model.to(device, print_details=False).eval()
+
+
+def blank(settings: dict[str, Any]) -> "HookedTransformer":
+    """A model of this configuration, with arbitrary weights, on the CPU."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the import and the constructor both announce HookedTransformer's retirement
+        from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+        dtype = getattr(torch, str(settings["dtype"]).removeprefix("torch."))
+        config = HookedTransformerConfig(**(settings | {"dtype": dtype, "device": "cpu", "init_weights": False}))
+        return HookedTransformer(config, move_to_device=False).eval()

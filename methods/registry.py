@@ -1,7 +1,5 @@
 """Methods by name, and the protocol they keep: `(task, **params) -> {edge or node name: score}`."""
 
-import importlib.util
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +11,7 @@ from typing import Any, Literal, TypeVar, final
 from gaugeblock.compiled.graph import Graph, owner, parse_edge
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import GaugeblockError, MethodError, UnknownName
+from gaugeblock.programs.user_code import function_in
 
 Level = Literal["edges", "nodes"]
 Function = Callable[..., Mapping[str, float]]
@@ -168,24 +167,13 @@ def _checked(chosen: Method, scores: Any, names: tuple[str, ...]) -> dict[str, f
 
 
 def _from_file(path: Path, function: str) -> Method:
-    if not path.is_file():
-        raise MethodError(f"there is no file {path} to take the method {function!r} from")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
     before = dict(_METHODS)
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise MethodError(f"{path} could not be imported: {type(error).__name__}: {error}") from error
-    declared = {m.function: m for name, m in _METHODS.items() if before.get(name) is not m}
-    _METHODS.clear()
-    _METHODS.update(before)  # a file's own registrations do not outlive this call
-    found = getattr(module, function, None)
-    if not callable(found):
-        own = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__]
-        raise UnknownName(f"function in {path}", function, own)
+        found = function_in(path, function, MethodError)
+        declared = {m.function: m for name, m in _METHODS.items() if before.get(name) is not m}
+    finally:
+        _METHODS.clear()
+        _METHODS.update(before)  # a file's own registrations do not outlive this call
     return declared.get(found) or Method(function, "edges", False, found)
 
 

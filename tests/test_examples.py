@@ -1,5 +1,6 @@
 """What the README and the examples say works."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -35,3 +36,17 @@ def test_python_in_the_documents_runs(document: str) -> None:
             else:
                 lines.append(line)
         exec("\n".join(lines), names)
+
+
+def test_a_counting_head_of_sort_is_a_function_and_a_wrong_one_shows_where() -> None:
+    spec = importlib.util.spec_from_file_location("swap_sort", ROOT / "examples" / "swap_sort.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    right, wrong = example.main().values()
+    assert right.accuracy.estimate == 1.0
+    assert right.loss_recovered.estimate == pytest.approx(1.0, abs=1e-6)
+    assert 0 < wrong.accuracy.estimate < 1
+    off = {part.label for part in wrong.by_position if part.accuracy.estimate < 1}
+    assert off == {part.label for part in wrong.by_position if part.label >= 6}  # place 6 is where counts of 5 go

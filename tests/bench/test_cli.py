@@ -138,3 +138,33 @@ def test_a_case_is_exported(call, tmp_path, monkeypatch):
     code, out, err = call("export", "hist@v3n4", "-o", Path(__file__).parent)
     assert (code, out) == (2, "")
     assert "choose another folder" in err
+
+
+def test_a_part_is_swapped_and_the_report_written(call, tmp_path):
+    (tmp_path / "inputs.txt").write_text("3 1 2\n7 7 0 1\n")
+    (tmp_path / "mine.py").write_text("def wrong(tokens):\n    return [0 for _ in tokens]\n")
+    given = ("--data", tmp_path / "inputs.txt", "-o", tmp_path / "lost")
+    code, out, _ = call("swap", "sort", "-r", f"a0.h0={tmp_path / 'mine.py'}:wrong", "-r", "a0.h1=mean", *given)
+    assert code == 0
+    assert "2 examples, 7 positions" in out
+    found = json.loads((tmp_path / "lost" / "comparison.json").read_text())
+    assert found["accuracy"]["estimate"] < 1
+    assert (tmp_path / "lost" / "comparison.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("replacement", "words"),
+    [
+        ("a9.h0=zero", "a9.h0"),
+        ("a0.h0", "SITE=COMPONENT"),
+        ("a0.h0=prevtoken", "prev_token"),
+        ("a0.h0=local", "local(5)"),
+        ("a0.h0=nowhere.py:f", "nowhere.py"),
+        ("m0=prev_token", "m0"),
+    ],
+)
+def test_an_impossible_replacement_is_one_message(call, replacement, words):
+    code, out, err = call("swap", "hist", "-r", replacement)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
