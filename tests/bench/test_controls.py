@@ -46,6 +46,7 @@ def skill_of(scores: dict[str, float], truth: Truth) -> float:
     return value
 
 
+@pytest.mark.slow
 def test_a_rule_that_never_looks_at_the_model_has_no_skill_over_200_layouts() -> None:
     cases = layouts()
     by_prior = [skill_of(prior(c, "resample"), truth) for c, truth in cases]

@@ -113,6 +113,7 @@ def test_a_case_changes_with_its_version_only(case_id: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_hashes_do_not_depend_on_the_number_of_threads() -> None:
     code = (
         "import sys, torch, gaugeblock as gb\n"

@@ -9,7 +9,12 @@ from gaugeblock.suites import suite
 from support.naive import patched, writers
 
 
-@pytest.mark.parametrize("name", suite("quick"))
+LONG = ("add/permute+pad#1", "dyck2/permute+pad#1")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in suite("quick")]
+)
 def test_witnesses_matter_and_the_rest_does_not(name: str) -> None:
     c = case(name)
     truth, pairs = c.truth("resample"), c.pairs
