@@ -8,7 +8,6 @@ from gaugeblock.cases import case
 from gaugeblock.suites import suite
 from support.naive import patched, writers
 
-
 LONG = ("add/permute+pad#1", "dyck2/permute+pad#1")
 
 
