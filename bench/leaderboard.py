@@ -215,11 +215,12 @@ def terminal_table(board: Leaderboard) -> Table:
         title="gaugeblock leaderboard",
         box=SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 1, 0, 0),  # all columns fit a terminal of 100
         title_justify="left",
         title_style="bold",
         caption_justify="left",
     )
-    table.add_column("rank", justify="right")
+    table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("method", overflow="ellipsis", no_wrap=True, max_width=26)
     for name in ("skill", "95 % interval", "AUPRC", "prec.", "CPR", "CMD", "sec.", "cases"):
         table.add_column(name, justify="right", no_wrap=True)

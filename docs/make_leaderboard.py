@@ -1,4 +1,4 @@
-"""The reference leaderboard, from a folder of results: docs/leaderboard.md and docs/leaderboard/NAME.csv.
+"""The reference leaderboard, from a folder of results: docs/leaderboard/NAME.md and NAME.csv.
 
     gaugeblock run --suite core --out results/core
     python docs/make_leaderboard.py results/core --name core --machine "…"
@@ -26,8 +26,8 @@ HEAD = """# Reference leaderboard: {name}
 
 {done} of {cases} cases, {methods} methods and controls, ablation {ablations}. Skill: chance 0, best 1; intervals are
 95 % bootstraps clustered by program; methods of one rank cannot be told apart. What each column means:
-[metrics.md](metrics.md); each method: [methods.md](methods.md). Every score of every result:
-[{name}.csv](leaderboard/{name}.csv). Seconds and passes are means per case; passes are in units of one pass over all
+[metrics.md](../metrics.md); each method: [methods.md](../methods.md). Every score of every result:
+[{name}.csv]({name}.csv). Seconds and passes are means per case; passes are in units of one pass over all
 pairs, and count only what is recomputed.
 """
 
@@ -112,7 +112,7 @@ def main() -> None:
         modes_table(board),
         foot,
     )
-    write_text(DOCS / "leaderboard.md", "\n\n".join(part.strip() for part in parts) + "\n")
+    write_text(DOCS / "leaderboard" / f"{given.name}.md", "\n\n".join(part.strip() for part in parts) + "\n")
     write_text(DOCS / "leaderboard" / f"{given.name}.csv", as_csv(board))
 
 
