@@ -55,9 +55,12 @@ def evaluate(
         A result of status "ok"; `gaugeblock.scoring.SCORES` says what its scores are.
 
     Raises:
+        InputError: a number of resamples that is not possible.
         MethodError: the method failed, or returned what the protocol does not allow.
         UnknownName: no such method, case or ablation.
     """
+    if resamples == 1 or resamples < 0:
+        raise InputError(f"{resamples} resamples cannot be compared; give 0, or at least 2")
     if isinstance(case, str):
         from gaugeblock.cases import case as load_case
 
@@ -75,9 +78,8 @@ def evaluate(
         raise MethodError(f"method {chosen.name!r} gave {infinite[0]!r} an infinite score; scores are finite")
 
     scored = _score(case, task, found, chosen.signed)
-    stable = None
     if resamples:
-        stable = _stability(chosen, case, ablation, seed, resamples, params)
+        scored["scores"] |= {"stability": _stability(chosen, case, ablation, seed, resamples, params)}
     commit, dirty = checkout()
     return Result(
         status="ok",
@@ -90,7 +92,6 @@ def evaluate(
         case_hash=case.hash,
         ablation=ablation,
         seed=seed,
-        scores=scored.pop("scores") | {"stability": stable},
         **scored,
         resamples=resamples,
         edge_scores=found.edges,
@@ -151,8 +152,6 @@ def _stability(
     params: dict[str, Any],
 ) -> float | None:
     """Mean Jaccard index of the top STABLE of all edges that the method finds on bootstrap resamples of the pairs."""
-    if resamples < 2:
-        raise InputError(f"{resamples} resample cannot be compared with another; give 0, or at least 2")
     edges = case.model.graph.edges
     circuits = []
     for i in range(1, resamples + 1):
