@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import gaugeblock as gb
-from gaugeblock import comparing
+from gaugeblock import comparing, comparison
 from gaugeblock.comparing import MEAN, ZERO, compare, swap_search
 from gaugeblock.compiled.components import From, Mean, Zero
 from gaugeblock.metrics.agreement import accuracy, kl_divergence
@@ -133,7 +133,7 @@ def test_every_figure_is_what_numpy_says(seed: int, targets: Any, ties: bool) ->
     assert sum(x.n for x in found.by_output) == graded.sum()
 
     means = [kl_divergence(p[i : i + 1], q[i : i + 1], graded[i : i + 1]) or 0.0 for i in range(N)]
-    order = sorted(range(N), key=lambda i: (-means[i], i))[: comparing.N_WORST]
+    order = sorted(range(N), key=lambda i: (-means[i], i))[: comparison.N_WORST]
     assert [x.index for x in found.worst] == [i for i in order if means[i] > 0]
     for x in found.worst:
         assert x.tokens == tuple(tokens[x.index])
