@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gaugeblock.compiled.graph import Place, owner, parse_edge
-from gaugeblock.methods.engine import Functional
+from gaugeblock.methods.changes import Functional
 from gaugeblock.methods.task import Task
 
 Hooks = list[tuple[str | Callable[..., Any], Callable[..., Any]]]

@@ -109,17 +109,18 @@ class Graph:
 
     @cached_property
     def _by_reader(self) -> dict[str, tuple[str, ...]]:
-        found: dict[str, list[str]] = {reader: [] for reader in self.readers}
-        for edge in self.edges:
-            found[parse_edge(edge)[1]].append(edge)
-        return {reader: tuple(edges) for reader, edges in found.items()}
+        return self._grouped(self.readers, 1)
 
     @cached_property
     def _by_writer(self) -> dict[str, tuple[str, ...]]:
-        found: dict[str, list[str]] = {writer: [] for writer in self.writers}
+        return self._grouped(self.writers, 0)
+
+    def _grouped(self, names: Sequence[str], end: int) -> dict[str, tuple[str, ...]]:
+        """The edges that have each name as their writer (end 0) or reader (end 1)."""
+        found: dict[str, list[str]] = {name: [] for name in names}
         for edge in self.edges:
-            found[parse_edge(edge)[0]].append(edge)
-        return {writer: tuple(edges) for writer, edges in found.items()}
+            found[parse_edge(edge)[end]].append(edge)
+        return {name: tuple(edges) for name, edges in found.items()}
 
     def incoming(self, reader: str) -> tuple[str, ...]:
         """The edges into a reader. Raises UnknownName."""

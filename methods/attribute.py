@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gaugeblock.compiled.graph import Graph
 from gaugeblock.methods.ablation import ABLATIONS
-from gaugeblock.methods.engine import Functional
+from gaugeblock.methods.changes import Functional
 from gaugeblock.methods.registry import Function, Method, attribution, get_method
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import InputError, UnknownName

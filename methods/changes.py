@@ -1,6 +1,6 @@
 """Changes that run through a model when edges are ablated: only what differs from the clean run is computed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -15,6 +15,12 @@ from gaugeblock.methods.weights import Attention, Mlp, Weights
 
 Cut = Sequence[tuple[str, int]]
 """Ablated edges as (reader, index of the writer)."""
+
+Functional = Callable[[Tensor, Tensor], Tensor]
+"""(logits [n, pos, vocab], pair index [n]) -> [n]."""
+
+ROWS_AT_ONCE = 2048
+"""Token rows that a block of (set, pair) items starts with."""
 
 
 @final
@@ -76,6 +82,33 @@ class Changes:
     def on(self, pairs: Int[Tensor, " chosen"]) -> "Changes":
         """The same on some pairs."""
         return Changes(self.weights, self.clean.on(pairs), self.difference[:, pairs])
+
+    def values(
+        self,
+        cuts: Sequence[Cut],
+        functional: Functional,
+        start: Float[Tensor, "pair pos vocab"],
+        number: Int[Tensor, " pair"],
+    ) -> tuple[Float[Tensor, "set pair"], float]:
+        """(the functional of the logits with each set of ablated edges, forward passes over all pairs that this took).
+
+        Args:
+            start: the logits that changes are added to.
+            number: the index of each pair, for the functional.
+        """
+        result = functional(start, number).repeat(len(cuts), 1)
+        first = [min((self.stage(reader) for reader, _ in cut), default=0) for cut in cuts]
+        order = sorted(range(len(cuts)), key=first.__getitem__)
+        per_block = max(1, ROWS_AT_ONCE // max(1, start[..., 0].numel()))
+        work = 0.0
+        for begin in range(0, len(order), per_block):
+            chosen = order[begin : begin + per_block]
+            block = self.follow([cuts[i] for i in chosen])
+            if len(block.pair):
+                which = torch.tensor(chosen, device=block.pair.device)[block.set]
+                result[which, block.pair] = functional(start[block.pair] + block.logits, number[block.pair])
+            work += block.work
+        return result, work
 
     def follow(self, cuts: Sequence[Cut]) -> Block:
         """The changed logits for each set of ablated edges, on all pairs."""

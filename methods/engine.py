@@ -6,7 +6,7 @@ differentiable in m. `patch` is the exact case m in {0, 1} for sets of few edges
 reader, follows changes instead of values, and drops every (set, pair) as soon as nothing in it changes any more.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import final
 
@@ -17,17 +17,11 @@ from torch import Tensor, nn
 from gaugeblock.compiled.graph import Graph, parse_edge
 from gaugeblock.methods.ablation import Rows, ablate
 from gaugeblock.methods.activations import Activations, run
-from gaugeblock.methods.changes import Changes
+from gaugeblock.methods.changes import ROWS_AT_ONCE, Changes, Functional
 from gaugeblock.methods.masked import Masked
 from gaugeblock.methods.pruning import prune
 from gaugeblock.methods.sweep import Sweep
 from gaugeblock.methods.weights import Weights
-
-Functional = Callable[[Tensor, Tensor], Tensor]
-"""(logits [n, pos, vocab], pair index [n]) -> [n]."""
-
-ROWS_AT_ONCE = 2048
-"""Token rows that a block of (set, pair) items starts with."""
 
 NUMBERS_AT_ONCE = 2**23
 """Numbers in residual streams that a block of masks holds."""
@@ -148,20 +142,9 @@ class Engine:
             changes = self._changes if pairs is None else self._changes.on(pairs)
             everyone = torch.arange(len(self.clean_logits), device=self.clean_logits.device)
             number = everyone if pairs is None else pairs
-            clean = self.clean_logits[number]
-            result = functional(clean, number).repeat(len(cuts), 1)
-            first = [min((changes.stage(reader) for reader, _ in cut), default=0) for cut in cuts]
-            order = sorted(range(len(cuts)), key=first.__getitem__)
-            per_block = max(1, ROWS_AT_ONCE // max(1, clean[..., 0].numel()))
-            for start in range(0, len(order), per_block):
-                chosen = order[start : start + per_block]
-                block = changes.follow([cuts[i] for i in chosen])
-                if len(block.pair):
-                    logits = clean[block.pair] + block.logits
-                    which = torch.tensor(chosen, device=block.pair.device)[block.set]
-                    result[which, block.pair] = functional(logits, number[block.pair])
-                self.forwards += block.work * len(number) / len(everyone)
-        return result
+            values, work = changes.values(cuts, functional, self.clean_logits[number], number)
+        self.forwards += work * len(number) / len(everyone)
+        return values
 
     def single_edges(self, functional: Functional) -> Float[Tensor, "edge pair"]:
         """`patch` for every edge alone, in the order of the graph's edges."""

@@ -21,18 +21,13 @@ from gaugeblock.methods.activations import (
     normalise,
     normalise_change,
     project,
-    run,
 )
 from gaugeblock.methods.baselines import magnitude
 from gaugeblock.methods.changes import Changes, Cut
-from gaugeblock.methods.pruning import prune
 from gaugeblock.methods.registry import method
 from gaugeblock.methods.task import Task
 from gaugeblock.methods.weights import Weights
 from gaugeblock.programs.errors import MethodError
-
-ROWS_AT_ONCE = 2048
-"""Token rows that a block of (set, pair) items starts with."""
 
 
 @method()
@@ -135,7 +130,7 @@ def path_patching(task: Task) -> dict[str, float]:
     in front of a recomputed part is recomputed with it. Cost: two forward passes per edge in principle; the first is
     shared by all readers of a writer and runs MLPs alone, the second recomputes only what changes.
     """
-    pruned, clean = _pruned_run(task)
+    pruned, clean = task.engine.pruned, task.engine.pruned_run
     scores = dict.fromkeys(task.graph.edges, 0.0)
     for stage, arriving in enumerate(_arriving(task, pruned, clean)):
         changes = Changes(pruned, clean, arriving)
@@ -164,27 +159,9 @@ def _effects(task: Task, changes: Changes, cuts: Sequence[Cut]) -> Float[Tensor,
     with torch.no_grad():
         start = changes.clean.logits
         everyone = torch.arange(len(start), device=start.device)
-        before = task.metric(start, everyone)
-        effect = before.new_zeros(len(cuts), len(before))
-        order = sorted(range(len(cuts)), key=lambda i: min((changes.stage(reader) for reader, _ in cuts[i]), default=0))
-        at_once = max(1, ROWS_AT_ONCE // start[..., 0].numel())
-        for first in range(0, len(order), at_once):
-            chosen = order[first : first + at_once]
-            block = changes.follow([cuts[i] for i in chosen])
-            if len(block.pair):
-                which = torch.tensor(chosen, device=start.device)[block.set]
-                after = task.metric(start[block.pair] + block.logits, block.pair)
-                effect[which, block.pair] = after - before[block.pair]
-            task.engine.forwards += block.work
-        return effect.mean(1)
-
-
-def _pruned_run(task: Task) -> tuple[Weights, Activations]:
-    """The weights without what cannot reach the logits, and their clean run."""
-    engine = task.engine
-    pruned, _ = prune(engine.weights)
-    with torch.no_grad():
-        return pruned, engine.clean_run if pruned is engine.weights else run(pruned, task.clean)
+        values, work = changes.values(cuts, task.metric, start, everyone)
+        task.engine.forwards += work
+        return (values - task.metric(start, everyone)).mean(1)
 
 
 # --- denoising -----------------------------------------------------------------------------------------------------
@@ -193,11 +170,10 @@ def _pruned_run(task: Task) -> tuple[Weights, Activations]:
 def _restoring(task: Task) -> Changes:
     """Changes from ablated to clean values, on the run in which everything is ablated."""
     engine = task.engine
-    pruned, _ = prune(engine.weights)
     with torch.no_grad():
-        empty = empty_run(engine.weights, pruned, engine.ablated)
+        empty = empty_run(engine.weights, engine.pruned, engine.ablated)
     engine.forwards += 1
-    return Changes(pruned, empty, -engine.difference)
+    return Changes(engine.pruned, empty, -engine.difference)
 
 
 def empty_run(weights: Weights, live: Weights, ablated: Values) -> Activations:

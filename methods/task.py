@@ -12,7 +12,8 @@ from torch import Tensor
 from gaugeblock.compiled.graph import Graph
 from gaugeblock.methods.ablation import Rows
 from gaugeblock.methods.activations import logsumexp, real_positions
-from gaugeblock.methods.engine import Engine, Functional
+from gaugeblock.methods.changes import Functional
+from gaugeblock.methods.engine import Engine
 from gaugeblock.programs.errors import InputError
 
 if TYPE_CHECKING:

@@ -154,7 +154,8 @@ def test_masks_between_are_differentiable() -> None:
 def test_results_do_not_depend_on_blocks(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     sets = random_sets(task)
     together, singles = task.engine.patch(sets, flat), task.engine.single_edges(flat)
-    monkeypatch.setattr("gaugeblock.methods.engine.ROWS_AT_ONCE", 1)
+    for module in ("engine", "changes"):  # single edges, and sets of them
+        monkeypatch.setattr(f"gaugeblock.methods.{module}.ROWS_AT_ONCE", 1)
     assert torch.allclose(task.engine.patch(sets, flat), together, rtol=0, atol=50 * tolerance(task))
     assert torch.allclose(task.engine.single_edges(flat), singles, rtol=0, atol=50 * tolerance(task))
 
