@@ -144,9 +144,14 @@ class Case:
         return certify(self)
 
     @cached_property
+    def weights_hash(self) -> str:
+        """Of the model: its weights, layout and program."""
+        return content_hash(self.model)
+
+    @cached_property
     def hash(self) -> str:
         """Covers the recipe, the weights, the pairs and the truth; names a version of the case."""
-        digest = hashlib.sha256(f"{self.id} {content_hash(self.model)}".encode())
+        digest = hashlib.sha256(f"{self.id} {self.weights_hash}".encode())
         for tokens in (self.pairs.clean, self.pairs.corrupted, self.pairs.positions):
             digest.update(json.dumps(tokens.long().tolist()).encode())
         for ablation in ABLATIONS:

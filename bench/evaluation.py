@@ -19,7 +19,16 @@ from gaugeblock.metrics.recovery import stratum
 from gaugeblock.metrics.stability import jaccard, top_k_shares
 from gaugeblock.programs.errors import InputError, MethodError
 from gaugeblock.results import CaseRecord, Claim, Result
-from gaugeblock.scoring import NOISE, SCORES, Scored, node_stratum, noise_floor, port_stratum, strengths
+from gaugeblock.scoring import (
+    METRICS_VERSION,
+    NOISE,
+    SCORES,
+    Scored,
+    node_stratum,
+    noise_floor,
+    port_stratum,
+    strengths,
+)
 
 if TYPE_CHECKING:
     from gaugeblock.cases import Case
@@ -90,6 +99,7 @@ def evaluate(
         params=chosen.params(params),
         case=case.id,
         case_hash=case.hash,
+        weights_hash=case.weights_hash,
         ablation=ablation,
         seed=seed,
         **scored,
@@ -130,6 +140,7 @@ def _score(case: "Case", task: Task, found: Attribution, signed: bool) -> dict[s
     ports = Scored.of(tuple(into_ports), truth.ports, into_ports, signed, noise, port_stratum)
     recovery = best.recovery | nodes.named("node") | ports.named("port")
     return {
+        "metrics_version": METRICS_VERSION,
         "scores": dict.fromkeys(SCORES) | recovery | does.scores,
         "pair_scores": {"faithfulness": does.per_pair},
         "noise": noise,
@@ -194,6 +205,7 @@ def case_record(case: "Case", ablation: str, certificate: Certificate) -> CaseRe
     return CaseRecord(
         id=case.id,
         hash=case.hash,
+        weights_hash=case.weights_hash,
         program=program.name,
         description=program.description,
         source=program.source,

@@ -64,6 +64,7 @@ class CaseRecord(_Record):
 
     Attributes:
         id, hash: the case id, and the hash of its recipe, weights, pairs and truth.
+        weights_hash: of the model alone.
         variant, seed: what the id says of them ("" and 0 where it says nothing).
         heads: heads that are in the graph, per layer.
         writers: in topological order; the drawing places them.
@@ -78,6 +79,7 @@ class CaseRecord(_Record):
     kind: Literal["case"] = "case"
     id: str
     hash: str
+    weights_hash: str | None = None
     program: str
     description: str
     source: str
@@ -117,7 +119,8 @@ class Result(_Record):
         control: a rule that knows more than a method may, or nothing at all; it has no rank.
         params: the method's parameters with their defaults filled in.
         method_source: hash of the code of a method that is not ours, so that a changed one runs again.
-        case_hash: None where the case itself could not be built.
+        case_hash, weights_hash: of the case and of its model alone; None where the case itself could not be built.
+        metrics_version: `gaugeblock.scoring.METRICS_VERSION` of the code that made the scores.
         scores: by metric; None where undefined. `gaugeblock.scoring.SCORES` says what each is.
         pair_scores: per pair, in the order of the case's pairs.
         edge_scores: as the method gave them, signed and unrounded; node scores are lifted to edges.
@@ -142,6 +145,8 @@ class Result(_Record):
     params: dict[str, Any] = {}
     case: str
     case_hash: str | None = None
+    weights_hash: str | None = None
+    metrics_version: int | None = None
     ablation: str
     seed: int
     scores: dict[str, Number] = {}

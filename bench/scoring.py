@@ -25,6 +25,10 @@ from gaugeblock.metrics.recovery import (
 NOISE = {"float64": 1e-9, "float32": 1e-6}
 
 
+METRICS_VERSION = 1
+"""Goes up whenever a score means something else or comes out differently; results of two versions never meet."""
+
+
 class ScoreInfo(NamedTuple):
     label: str
     about: str
