@@ -182,17 +182,17 @@ def _chosen_scores(
 
 def _logits(task: Task, edges: Sequence[str], masks: Bool[np.ndarray, "mask edges"]) -> torch.Tensor:
     with torch.no_grad():
-        return task.engine.forward(_widener(task, edges)(masks))
+        return task.engine.forward(_widener(task, edges)(masks).to(task.engine.clean_logits))
 
 
 def _widener(task: Task, edges: Sequence[str]) -> Callable[[Bool[np.ndarray, "mask edges"]], torch.Tensor]:
     """Masks over `edges` as masks over all edges of the graph, the others ablated."""
-    columns = torch.tensor(task.graph.indices(edges))
+    columns = torch.tensor(task.graph.indices(edges), device=task.clean.device)
 
     def widen(masks: Bool[np.ndarray, "mask edges"]) -> torch.Tensor:
-        full = torch.zeros(len(masks), len(task.graph.edges))
-        full[:, columns] = torch.tensor(masks, dtype=full.dtype)
-        return full.to(task.clean.device)
+        full = torch.zeros(len(masks), len(task.graph.edges), dtype=torch.bool, device=task.clean.device)
+        full[:, columns] = torch.tensor(masks, device=full.device)
+        return full
 
     return widen
 

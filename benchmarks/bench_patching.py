@@ -183,7 +183,7 @@ def other(name: str, task: Task, rounds: int) -> tuple[object, ...]:
     engine, edges = task.engine, task.graph.edges
     scores = run_method("eap", task)
     order = task.graph.indices(sorted(edges, key=lambda edge: -abs(scores[edge])))
-    circuits = torch.zeros(10, len(edges), device=task.clean.device)
+    circuits = torch.zeros(10, len(edges), dtype=torch.bool, device=task.clean.device)
     for row, size in enumerate(np.geomspace(1, len(edges), 10).round().astype(int)):
         circuits[row, order[:size]] = 1
 

@@ -169,34 +169,61 @@ class Changes:
     ) -> None:
         if not attention.heads:
             return
-        change = self._normalised(2 * layer, items, items.stream)
-        qkv = (change @ attention.W_qkv).view(*change.shape[:2], 3, len(attention.heads), -1)
-        for slot, head in enumerate(attention.heads):
-            for i, port in enumerate("qkv"):
-                if (reader := f"a{layer}.h{head}.{port}") in cuts:
-                    change = self._normalised(2 * layer, items, items.stream + self._cut_change(items, cuts[reader]))
-                    qkv[:, :, i, slot] = change @ attention.maps[:, i, slot]
+        streaming = moved(items.stream).nonzero().squeeze(1)  # items in which something arrives
+        pair = take(items.pair, streaming)
+        change = self._normalised(2 * layer, pair, take(items.stream, streaming))
+        n_heads, d_head = attention.W_O.shape[:2]
+        qkv = (change @ attention.W_qkv).view(*change.shape[:2], 3, n_heads, d_head)
         alive = qkv.abs().sum((1, 2, 4)) > 0  # [item, head]
+        if not cuts and bool(alive.all()) and len(streaming) == len(items.pair):
+            items.stream = items.stream + self._heads(layer, qkv, pair)
+            return
         total = items.stream
-        if not cuts and bool(alive.all()):
-            total = total + self._heads(layer, qkv, items.pair)
-        else:
-            for slot, head in enumerate(attention.heads):
-                chosen = alive[:, slot].nonzero().squeeze(1)
-                if len(chosen):
-                    ports = [take(qkv[:, :, i, slot], chosen) for i in range(3)]
-                    output = self._head(layer, slot, ports, take(items.pair, chosen))
-                    total = total.index_add(0, chosen, output)
-                    if cuts:
-                        written = torch.zeros_like(items.stream).index_copy_(0, chosen, output)
-                        items.written[self._writer(f"a{layer}.h{head}")] = written
+        for slot, head in enumerate(attention.heads):
+            chosen, ports = streaming, qkv[:, :, :, slot]
+            readers = [f"a{layer}.h{head}.{port}" for port in "qkv"]
+            if not cuts.keys().isdisjoint(readers):
+                chosen, ports = self._with_cuts(layer, attention, slot, items, cuts, (streaming, ports), readers)
+            kept = (alive[:, slot] if chosen is streaming else moved(ports)).nonzero().squeeze(1)
+            if len(kept):
+                chosen = take(chosen, kept)
+                output = self._head(layer, slot, take(ports, kept).unbind(2), take(items.pair, chosen))
+                total = total.index_add(0, chosen, output)
+                if cuts:
+                    written = torch.zeros_like(items.stream).index_copy_(0, chosen, output)
+                    items.written[self._writer(f"a{layer}.h{head}")] = written
         items.stream = total
+
+    def _with_cuts(
+        self,
+        layer: int,
+        attention: Attention,
+        slot: int,
+        items: _Items,
+        cuts: dict[str, list[tuple[int, int]]],
+        arriving: tuple[Int[Tensor, " moved"], Float[Tensor, "moved pos 3 d_head"]],
+        readers: Sequence[str],
+    ) -> tuple[Int[Tensor, " chosen"], Float[Tensor, "chosen pos 3 d_head"]]:
+        """(items whose head may change, changes of its q, k and v): what arrives in the stream, and what cuts add."""
+        concerned = {i: self._concerned(items, cuts[r]) for i, r in enumerate(readers) if r in cuts}
+        some = torch.zeros(len(items.pair), dtype=torch.bool, device=items.pair.device)
+        for places in (arriving[0], *concerned.values()):
+            some[places] = True
+        chosen = some.nonzero().squeeze(1)
+        row = some.cumsum(0) - 1  # of an item among the chosen
+        ports = arriving[1].new_zeros(len(chosen), *arriving[1].shape[1:])
+        ports[row[arriving[0]]] = arriving[1]
+        for i, places in concerned.items():
+            change = take(items.stream, places) + self._cut_change(items, cuts[readers[i]], places)
+            change = self._normalised(2 * layer, take(items.pair, places), change)
+            ports[row[places], :, i] = change @ attention.maps[:, i, slot]
+        return chosen, ports
 
     def _mlp_step(self, layer: int, mlp: Mlp, items: _Items, cuts: dict[str, list[tuple[int, int]]]) -> None:
         change = items.stream
         if (reader := f"m{layer}") in cuts:
             change = change + self._cut_change(items, cuts[reader])
-        pre = self._normalised(2 * layer + 1, items, change) @ mlp.W_in
+        pre = self._normalised(2 * layer + 1, items.pair, change) @ mlp.W_in
         alive = moved(pre)
         if bool(alive.all()):
             output = written = self._mlp(layer, pre, items.pair)
@@ -215,25 +242,34 @@ class Changes:
         change = items.stream
         if "logits" in cuts:
             change = change + self._cut_change(items, cuts["logits"])
-        logits = self._normalised(self.weights.stages - 1, items, change) @ self.weights.W_U
+        logits = self._normalised(self.weights.stages - 1, items.pair, change) @ self.weights.W_U
         return Block(items.set, items.pair, logits, work)
 
-    def _normalised(self, stage: int, items: _Items, change: Tensor) -> Tensor:
+    def _normalised(self, stage: int, pair: Tensor, change: Tensor) -> Tensor:
         if self.weights.norm == "none":
             return change
-        return normalise_change(self.weights, take(self.clean.stream[stage], items.pair), change)
+        return normalise_change(self.weights, take(self.clean.stream[stage], pair), change)
 
-    def _cut_change(self, items: _Items, cuts: list[tuple[int, int]]) -> Tensor:
-        """What ablating these edges adds to the reader's input: ablated minus current, for the items they concern."""
+    def _concerned(self, items: _Items, cuts: list[tuple[int, int]]) -> Int[Tensor, " concerned"]:
+        """The items in whose set one of these edges is ablated."""
+        sets = torch.tensor(sorted({own for own, _ in cuts}), device=items.set.device)
+        return torch.isin(items.set, sets).nonzero().squeeze(1)
+
+    def _cut_change(
+        self, items: _Items, cuts: list[tuple[int, int]], places: Int[Tensor, " chosen"] | None = None
+    ) -> Float[Tensor, "chosen pos d_model"]:
+        """What ablating these edges adds to the reader's input: ablated minus current, for all items or the chosen."""
+        own_set, pair = (x if places is None else take(x, places) for x in (items.set, items.pair))
         sets, writers = (sorted(set(column)) for column in zip(*cuts, strict=True))
         chosen = self.difference.new_zeros(int(max(items.set.max(), sets[-1])) + 1, len(writers))
         for own, writer in cuts:
             chosen[own, writers.index(writer)] = 1
         replaced = torch.einsum("sw,wptd->sptd", chosen, self.difference[writers])
-        change = take(replaced.flatten(0, 1), items.set * replaced.shape[1] + items.pair)
+        change = take(replaced.flatten(0, 1), own_set * replaced.shape[1] + pair)
         for column, writer in enumerate(writers):
-            if writer in items.written:
-                change -= take(chosen[:, column], items.set)[:, None, None] * items.written[writer]
+            if (written := items.written.get(writer)) is not None:
+                written = written if places is None else take(written, places)
+                change -= take(chosen[:, column], own_set)[:, None, None] * written
         return change
 
     # --- nodes ---------------------------------------------------------------------------------------------------

@@ -11,20 +11,20 @@ from functools import cached_property
 from typing import final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from gaugeblock.compiled.graph import Graph, parse_edge
 from gaugeblock.methods.ablation import Rows, ablate
 from gaugeblock.methods.activations import Activations, run
 from gaugeblock.methods.changes import ROWS_AT_ONCE, Changes, Functional
+from gaugeblock.methods.circuits import Circuits
 from gaugeblock.methods.masked import Masked
 from gaugeblock.methods.pruning import prune
 from gaugeblock.methods.sweep import Sweep
 from gaugeblock.methods.weights import Weights
 
-NUMBERS_AT_ONCE = 2**23
-"""Numbers in residual streams that a block of masks holds."""
+CIRCUITS_AT_ONCE = 256
 
 
 @final
@@ -110,23 +110,26 @@ class Engine:
         self.forwards += len(masks) * clean.shape[1] / len(self.clean_logits)
         return self._masked.run(masks.to(self.clean_logits), clean, ablated.expand_as(clean))
 
-    def measure(self, masks: Float[Tensor, "mask edges"], functional: Functional) -> Float[Tensor, "mask pair"]:
-        """The functional of the logits under each mask, in blocks of bounded memory. No gradients.
+    def measure(self, masks: Bool[Tensor, "circuit edges"], functional: Functional) -> Float[Tensor, "circuit pair"]:
+        """The functional of the logits of each circuit (True: clean edge), in blocks of bounded memory. No gradients.
 
-        Masks that differ only in edges that cannot reach the logits run once.
+        What circuits have in common is computed once, and an edge that cannot reach the logits costs nothing.
         """
-        n_pairs, n_pos, d_model = self.clean_run.writers.shape[1:]
-        pairs = torch.arange(n_pairs, device=self.clean_logits.device)
-        per_block = max(1, NUMBERS_AT_ONCE // (n_pairs * n_pos * d_model * self._masked.widest))
-        live = torch.tensor(sorted(self.graph.indices(self.live)), device=masks.device)
-        distinct, which = masks[:, live].unique(dim=0, return_inverse=True)
-        full = masks.new_zeros(len(distinct), masks.shape[1]).index_copy_(1, live, distinct)
+        n_pairs = len(self.clean_logits)
+        live = torch.zeros(masks.shape[1], dtype=torch.bool, device=masks.device)
+        live[self.graph.indices(self.live)] = True
         values = []
         with torch.no_grad():
-            for block in full.split(per_block):
-                logits = self.forward(block).flatten(0, 1)
-                values.append(functional(logits, pairs.repeat(len(block))).view(len(block), n_pairs))
-        return torch.cat(values)[which]
+            for some in (masks & live).split(CIRCUITS_AT_ONCE):
+                circuits = Circuits(self.pruned, self.graph, some)
+                found = []
+                for pairs, logits in circuits.run(self.clean_run.writers, self.ablated):
+                    number = torch.arange(n_pairs, device=logits.device)[pairs]
+                    flat = functional(logits.flatten(0, 1), number.repeat(circuits.count))
+                    found.append(flat.view(circuits.count, len(number)))
+                values.append(torch.cat(found, 1)[circuits.logits.of_circuit])
+                self.forwards += circuits.states / len(self.graph.writers)
+        return torch.cat(values)
 
     def patch(
         self, sets: Sequence[Iterable[str]], functional: Functional, pairs: Int[Tensor, " chosen"] | None = None

@@ -60,11 +60,6 @@ class Masked:
                 base = base + row
         return read(self._columns[-1])[:, 0] @ weights.W_U + weights.b_U
 
-    @property
-    def widest(self) -> int:
-        """The most residual streams that one mask and pair holds at once."""
-        return max(columns.shape[0] + columns.shape[1] for columns in self._columns)
-
     @cached_property
     def _sources(self) -> list[int]:
         return [self.graph.writer_index[w] for w in ("embed", "pos") if w in self.graph.writer_index]

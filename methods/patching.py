@@ -108,10 +108,11 @@ def edge_pair_patching(task: Task, budget: int = 500) -> dict[str, float]:
         raise MethodError(f"the budget of edge_pair_patching is a number of pairs, 0 or more, not {budget}")
     edges = task.graph.edges
     pairs = _ranked_pairs(task, budget)
-    sets = [[edge] for edge in edges] + [[edges[e], edges[f]] for e, f in pairs]
-    effect = (_clean_metric(task) - task.engine.patch(sets, task.metric).mean(1)).cpu().numpy()
-    best = effect[: len(edges)].copy()
-    for (e, f), joint in zip(pairs, effect[len(edges) :], strict=True):
+    clean = _clean_metric(task)
+    effect = (clean - task.engine.single_edges(task.metric).mean(1)).cpu().numpy()
+    together = task.engine.patch([[edges[e], edges[f]] for e, f in pairs], task.metric)
+    best = effect.copy()
+    for (e, f), joint in zip(pairs, (clean - together.mean(1)).cpu().numpy(), strict=True):
         for own, partner in ((e, f), (f, e)):
             if abs(joint - effect[partner]) > abs(best[own]):
                 best[own] = joint - effect[partner]

@@ -63,11 +63,13 @@ def check_sets(task: Task, sets: list[list[str]]) -> None:
     for mask, edges in zip(masks, sets, strict=True):
         mask[task.graph.indices(edges)] = 0
     dense = task.engine.forward(masks).detach()
+    measured = task.engine.measure(masks.bool(), flat)
     source, pairs = ablated(task), torch.arange(len(task.clean))
-    for row, edges, logits in zip(values, sets, dense, strict=True):
+    for row, edges, logits, own in zip(values, sets, dense, measured, strict=True):
         expected = patched(task.model, task.clean, source, edges)
         assert (logits - expected).abs().max() < tolerance(task), edges[:3]
-        assert (row - flat(expected, pairs)).abs().max() < 50 * tolerance(task), edges[:3]
+        for found in (row, own):
+            assert (found - flat(expected, pairs)).abs().max() < 50 * tolerance(task), edges[:3]
 
 
 def test_any_set_of_edges_as_with_plain_hooks(task: Task) -> None:
@@ -154,6 +156,12 @@ def test_masks_between_are_differentiable() -> None:
 def test_results_do_not_depend_on_blocks(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     sets = random_sets(task)
     together, singles = task.engine.patch(sets, flat), task.engine.single_edges(flat)
+    circuits = torch.rand(6, len(task.graph.edges), generator=torch.Generator().manual_seed(0)) < 0.3
+    circuits = circuits.repeat(2, 1)  # some are the same
+    measured = task.engine.measure(circuits, flat)
+    monkeypatch.setattr("gaugeblock.methods.engine.CIRCUITS_AT_ONCE", 4)
+    monkeypatch.setattr("gaugeblock.methods.circuits.NUMBERS_AT_ONCE", 1)
+    assert torch.allclose(task.engine.measure(circuits, flat), measured, rtol=0, atol=50 * tolerance(task))
     for module in ("engine", "changes"):  # single edges, and sets of them
         monkeypatch.setattr(f"gaugeblock.methods.{module}.ROWS_AT_ONCE", 1)
     assert torch.allclose(task.engine.patch(sets, flat), together, rtol=0, atol=50 * tolerance(task))
