@@ -1,0 +1,18 @@
+"""The command line. Whatever takes long to import is imported inside the command that needs it."""
+
+import sys
+
+from gaugeblock.cli import cases, programs, runs  # noqa: F401 (each registers its commands)
+from gaugeblock.cli.shared import app
+from gaugeblock.programs.errors import GaugeblockError
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Entry point: an error raised on purpose becomes one message and exit code 2."""
+    try:
+        app()
+    except GaugeblockError as e:
+        print(f"gaugeblock: {e}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,5 @@
+"""`python -m gaugeblock.cli`."""
+
+from gaugeblock.cli import main
+
+main()

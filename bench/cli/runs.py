@@ -1,0 +1,86 @@
+"""Commands about runs and what they leave: run methods, print the leaderboard, study the metrics."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gaugeblock.cli.shared import Ablation, Suites, app, console
+
+
+@app.command()
+def run(
+    suite: Suites = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", help="A method's name or your file.py:function; repeatable. Default: all."),
+    ] = None,
+    ablation: Ablation = "resample",
+    seed: Annotated[list[int] | None, typer.Option(help="Repeatable; 0 by default.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; one per CPU core by default.")] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds per job.")] = None,
+    resamples: Annotated[
+        int, typer.Option(help="Run each method again on so many resamples of the pairs, to measure its stability.")
+    ] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+) -> None:
+    """Run methods on cases, print the leaderboard and write its page. The same command again resumes."""
+    from gaugeblock import runner
+    from gaugeblock.entrants import entrant_names
+
+    runner.run(
+        methods=method or entrant_names(),
+        suite=suite or ["quick"],
+        out=out,
+        ablation=ablation,
+        seeds=seed or [0],
+        workers=workers,
+        time_limit=time_limit,
+        resamples=resamples,
+    )
+    if failed := _report(out):
+        print(f"gaugeblock: {failed} jobs failed; the table and the page say why", file=sys.stderr)
+        raise typer.Exit(2)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A folder of results.")]) -> None:
+    """Print the leaderboard of a results folder and write its page anew."""
+    _report(folder)
+
+
+@app.command()
+def validity(
+    folder: Annotated[Path, typer.Argument(help="A folder of results.")],
+    recovery: Annotated[str, typer.Option(help="What counts as true recovery: skill or auprc.")] = "skill",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder to write validity.json, .md and .svg to; FOLDER if not given."),
+    ] = None,
+) -> None:
+    """Correlate every metric that needs no ground truth with true recovery, over the methods and cases of a run."""
+    import json
+
+    from gaugeblock import validity as study
+    from gaugeblock.results import write_text
+
+    findings = study.study(folder, recovery)
+    console().print(study.table(findings, recovery))
+    target = out or folder
+    write_text(target / "validity.json", json.dumps(study.record(findings, recovery), indent=1) + "\n")
+    write_text(target / "validity.md", study.markdown(findings, recovery))
+    picture = study.plot(findings, recovery)
+    write_text(target / "validity.svg", str(picture))
+    print(f"\n{target / 'validity.md'}\n{target / 'validity.svg'}")
+
+
+def _report(folder: Path) -> int:
+    """Print the table, write the page, return the number of failed jobs."""
+    from gaugeblock.leaderboard import read_leaderboard, terminal_table
+    from gaugeblock.page import write_page
+
+    board = read_leaderboard(folder)
+    console().print(terminal_table(board))
+    print(f"\npage: {write_page(folder).resolve()}")
+    return len(board.failed)
