@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gaugeblock.compiled.components import From, Known, Linear, Mean, Pattern, Site, SwapError, Values, Zero
+from gaugeblock.compiled.fragments.fragment import Fragment
+from gaugeblock.compiled.fragments.layers import FragmentLayers
 from gaugeblock.compiled.graph import Place
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.stand_ins import Affine, Attend, Coded, Constant, Function, Part
@@ -41,7 +43,7 @@ def _module(component: Any, site: Site, model: "HookedTransformer", known: Known
             n = model.cfg.n_ctx
             return Constant(like.new_zeros(n if square else 1, n if square else _width(site, model)), square)
         case Mean(tokens=tokens):
-            x, value, kept = _measured(site, model, tokens, pad if component.pad is None else component.pad)
+            x, value, kept = measured(site, model, tokens, pad if component.pad is None else component.pad)
             weights = kept[..., None].to(value)
             axes = (0,) if component.per_position or square else (0, 1)
             total = (value * weights).sum(axes, keepdim=True) / weights.sum(axes, keepdim=True).clamp(min=1)
@@ -49,7 +51,7 @@ def _module(component: Any, site: Site, model: "HookedTransformer", known: Known
         case Linear(tokens=tokens):
             if site.reads_tokens or square:
                 raise SwapError(f"no linear map can stand at {site.name}: it goes from the stream to a contribution")
-            x, value, kept = _measured(site, model, tokens, pad if component.pad is None else component.pad)
+            x, value, kept = measured(site, model, tokens, pad if component.pad is None else component.pad)
             return _fitted(x[kept], value[kept], component.alpha)
         case From(model=other, site=name):
             return _part(other, name, site, model).to(like.device, like.dtype)
@@ -57,10 +59,12 @@ def _module(component: Any, site: Site, model: "HookedTransformer", known: Known
             return _matrix(component, site, model)
         case Values():
             return _coded(component, site, known)
+        case Fragment():
+            return _fragment(component, site, model, known).to(like.device, like.dtype)
     if not callable(component) or isinstance(component, Tensor):
         raise SwapError(
-            f"{component!r:.100} cannot stand at {site.name}: give a function, Pattern, From, Mean, Zero, Linear or "
-            "Values; a selector for a head or its pattern, or a tensor for a pattern or an OV matrix"
+            f"{component!r:.100} cannot stand at {site.name}: give a function, Pattern, From, Mean, Zero, Linear, "
+            "Values or a Fragment; a selector for a head or its pattern, or a tensor for a pattern or an OV matrix"
         )
     if site.kind in ("head", "mlp") and known is not None:
         names = _parameters(component)
@@ -123,7 +127,7 @@ def _part(other: Any, name: str, site: Site, model: "HookedTransformer") -> nn.M
     return Part(other, source)
 
 
-def _measured(site: Site, model: "HookedTransformer", tokens: Tensor, pad: int | None) -> tuple[Tensor, Tensor, Tensor]:
+def measured(site: Site, model: "HookedTransformer", tokens: Tensor, pad: int | None) -> tuple[Tensor, Tensor, Tensor]:
     """(what the part reads, what it contributes, which positions hold no PAD)."""
     tokens = tokens.to(next(model.parameters()).device)
     x = tokens
@@ -162,6 +166,23 @@ def _coded(values: Values, site: Site, known: Known | None) -> nn.Module:
         if _stage(written) >= _stage(site.name):
             raise SwapError(f"{name!r} is not there at {site.name}: {written} writes it")
     return Coded(values.function, reads, site, known)
+
+
+def _fragment(fragment: Fragment, site: Site, model: "HookedTransformer", known: Known | None) -> nn.Module:
+    if site.kind not in ("head", "ov", "mlp", "block"):
+        raise SwapError(f"a fragment cannot stand at {site.name}: only at a head, an OV map, an MLP or a block")
+    if fragment.width != model.cfg.d_model:
+        own = [fragment.width]
+        raise SwapError(f"{fragment!r} has directions of the shape {own}; at {site.name} it is [{model.cfg.d_model}]")
+    reads_at = 2 * (site.layer or 0) + (site.kind == "mlp")
+    there = [] if known is None else [n for n, place in known.subspaces.items() if _stage(place.written) < reads_at]
+    for name, read in fragment.reads.items():
+        if read.written is not None and _stage(read.written) >= reads_at:
+            possible = f"; there are {', '.join(there)}" if there else ""
+            raise SwapError(f"{name!r} is not there at {site.name}: {read.written} writes it{possible}")
+    absent = {*fragment.settings["absent"], *(() if known is None else (known.pad - 1, known.pad))}
+    settings = {"absent": sorted(absent), "causal": model.cfg.attention_dir == "causal"}
+    return FragmentLayers(fragment.tensors, {**fragment.settings, **settings})
 
 
 def _stage(node: str) -> int:

@@ -80,8 +80,18 @@ def compile(
 def plan(program: Program, dtype: torch.dtype | None = None, *, keep_variables: bool = False) -> Plan:
     """The stages up to layers, directions and hidden units, with the checks on the way; raises what `compile` does,
     except for size."""
+    check_values(program)
+    return plan_unchecked(program, dtype, keep_variables=keep_variables)
+
+
+def check_values(program: Program) -> None:
+    """Raises ProgramError where the program is found to have no value, InputError where its domain has no input."""
     program.batch(program.sample(np.random.default_rng(0), SAMPLES))
     check_gets(program, ENUMERATED)
+
+
+def plan_unchecked(program: Program, dtype: torch.dtype | None = None, *, keep_variables: bool = False) -> Plan:
+    """`plan` without trying the program on inputs: for one that has no inputs of its own."""
     known = infer(trace(program))
     refuse_empty_comparisons(known)
     precisions = (torch.float32, torch.float64) if dtype is None else (dtype,)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gaugeblock.compiled.binding import Bound
 from gaugeblock.compiled.components import Site, SwapError
 from gaugeblock.compiled.files import staged
+from gaugeblock.compiled.fragments.layers import FragmentLayers
 from gaugeblock.compiled.hooked import blank
 from gaugeblock.compiled.stand_ins import Affine, Constant, Part
 from gaugeblock.compiled.swapping import installed
@@ -81,6 +82,8 @@ def _record(module: nn.Module, site: Site) -> dict[str, Any]:
             return {"is": "affine", "behind_norm": module.norm is not None}
         case Part():
             return {"is": "part", "of": module.site.name, "config": _settings(module.config)}
+        case FragmentLayers():
+            return {"is": "fragment", "settings": module.settings}
     raise SwapError(
         f"what stands at {site.name} is Python code ({type(module).__name__.lower()}), and a file holds tensors only: "
         "a saved model must run without the code of whoever made it; keep the code that calls `swap` instead"
@@ -94,6 +97,8 @@ def _module(record: dict[str, Any], site: Site, model: "HookedTransformer", own:
     if record["is"] == "affine":
         blocks: Any = model.blocks
         return Affine(tensors["matrix"], tensors["bias"], blocks[site.layer].ln1 if record["behind_norm"] else None)
+    if record["is"] == "fragment":
+        return FragmentLayers(tensors, record["settings"])
     other = blank(record["config"])
     return Part(other, Site.of(record["of"], other))
 

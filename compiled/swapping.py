@@ -38,7 +38,8 @@ def swap(model: "HookedTransformer | CompiledModel", replacements: Mapping[str, 
         replacements: part (see `Site`) -> what stands in: a Python function of what the part reads, the stream
             [batch, pos, d_model] in front of it, before any layer norm (token ids for `embed` and `pos`), that returns
             what the part adds to the stream (for `.pattern` [batch, query, key]; for `.ov` what each position gives to
-            those that attend to it; for neurons [batch, pos, neuron]); or one of `gaugeblock.compiled.components`.
+            those that attend to it; for neurons [batch, pos, neuron]); one of
+            `gaugeblock.compiled.components`, or a fragment (`compile_fragment`).
 
     Raises UnknownName for a part that is not there, SwapError for a component that does not fit, for parts that
     overlap, and, when the model runs, for one that returns another shape or NaN.

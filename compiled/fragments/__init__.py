@@ -1,0 +1,1 @@
+"""Compiled fragments: programs that read from directions of a residual stream and write to directions."""
