@@ -1,7 +1,7 @@
 """Programs by name: the library, the names of published collections, and what the user registers."""
 
 import ast
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -15,9 +15,12 @@ _registered: dict[str, Program] = {}
 def get(name: str) -> Program:
     """The program of that name: the library's own ("sort"), registered, or a collection's ("rasp.sort_int").
 
-    "kth_largest(k=3)" is `kth_largest` with another argument. Raises UnknownName, with the nearest names; ProgramError
-    for arguments that the program does not have or that are not literals.
+    "kth_largest(k=3)" is `kth_largest` with another argument, "season(seed=7,index=3)" a generated program of a season.
+    Raises UnknownName, with the nearest names; ProgramError for arguments that the program does not have or that are
+    not literals.
     """
+    if name == "season" or name.startswith("season("):
+        return _of_season(name)
     found = _registered.get(name) or _library().get(name) or _conformance().get(name)
     if found is None and name.endswith(")"):
         return get(name.partition("(")[0]).with_arguments(**_arguments(name))
@@ -29,6 +32,11 @@ def get(name: str) -> Program:
 def names(*, collections: bool = False) -> list[str]:
     """The names of the library's and the registered programs, with `collections` those of collections too."""
     return [*_library(), *_registered, *(_conformance() if collections else ())]
+
+
+def library_names() -> list[str]:
+    """The names of the library's programs, without what was registered."""
+    return list(_library())
 
 
 def register(program: Program) -> Program:
@@ -48,6 +56,13 @@ def _arguments(name: str) -> dict[str, Any]:
         return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError, AssertionError):
         raise ProgramError(f"{name!r} is no program with arguments; write them as in 'kth_largest(k=3)'") from None
+
+
+@lru_cache(maxsize=64)
+def _of_season(name: str) -> Program:
+    from gaugeblock.programs.generation.season import season_program
+
+    return season_program(name)
 
 
 @cache

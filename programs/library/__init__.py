@@ -13,5 +13,6 @@ LIBRARY = (
     "graphs",
     "reasoning",
     "elementwise",
+    "redundancy",
 )
 """Its modules, each with what its programs teach."""

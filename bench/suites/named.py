@@ -1,6 +1,10 @@
 """Suites: named lists of full case ids."""
 
+from collections.abc import Sequence
+
 from gaugeblock.programs.errors import UnknownName
+from gaugeblock.programs.registry import get, library_names, names
+from gaugeblock.suites.stress import STRESS
 
 PROGRAMS = ("frac_prevs", "sort", "dyck2", "add")
 
@@ -52,14 +56,78 @@ CORE: dict[str, str] = {
 }
 """The suite `core`, each case with why it is there. All circuits differ in shape."""
 
+FULL_WITHOUT: dict[str, str] = {
+    "rover": "its truth takes hours",
+    "num_prevs": "reads positions only, so that nothing is true of it under `resample`",
+    "causal_width": "reads positions only",
+    "thrice_index": "reads positions only",
+    "index_parity": "reads positions only",
+    "position": "reads positions only",
+}
+"""What the suite `full` leaves out, and why."""
+
+
+def full() -> list[str]:
+    """Every program of the library as `program/permute+pad+rotate#1`."""
+    return [f"{name}/permute+pad+rotate#1" for name in library_names() if name not in FULL_WITHOUT]
+
+
+def stress(family: str | None = None) -> list[str]:
+    """The cases of a family of `stress`, or of all of them. Raises UnknownName."""
+    if family is not None and family not in STRESS:
+        raise UnknownName("family of the suite stress", family, STRESS)
+    families = STRESS if family is None else [family]
+    return list(dict.fromkeys(case_id for name in families for case_id in STRESS[name].cases))
+
+
 SUITES: dict[str, tuple[str, ...]] = {
     "quick": tuple(f"{p}{variant}" for p in PROGRAMS for variant in ("", "/permute+pad#1")),
     "core": tuple(CORE),
+    "stress": tuple(stress()),
+    "full": tuple(full()),
 }
+"""The suites with a name of their own; beside them `stress:<family>` and `season:<seed>`."""
 
 
 def suite(name: str) -> list[str]:
-    """The case ids of a suite. Raises UnknownName."""
+    """The case ids of a suite.
+
+    Args:
+        name: one of SUITES; "stress:decoys", one family of `stress`; "season:7", generated programs that the seed 7
+            fixes, or "season:7:30", so many of them (`gaugeblock.suites.seasons`; finding them takes a minute or two).
+
+    Raises UnknownName, and InputError for a season that cannot be.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "season":
+        from gaugeblock.suites.seasons import parse_season, season
+
+        return list(season(*parse_season(name)).cases)
+    if kind == "stress" and rest:
+        return stress(rest)
     if name not in SUITES:
-        raise UnknownName("suite", name, SUITES)
+        raise UnknownName("suite", name, [*SUITES, "season:<seed>"])
     return list(SUITES[name])
+
+
+def is_suite(name: str) -> bool:
+    """Whether a name is meant to be a suite's, rather than a case's id."""
+    return name in SUITES or name.partition(":")[0] in ("season", "stress")
+
+
+def case_ids(given: Sequence[str]) -> list[str]:
+    """The case ids behind names of suites and ids of cases, each once. Raises UnknownName, CaseError or InputError."""
+    from gaugeblock.cases import Recipe
+
+    ids: list[str] = []
+    for name in given:
+        if is_suite(name):
+            ids += suite(name)
+            continue
+        recipe = Recipe.parse(name)
+        try:
+            get(recipe.program)
+        except UnknownName:
+            raise UnknownName("suite or program", recipe.program, [*SUITES, *names()]) from None
+        ids.append(recipe.id)
+    return list(dict.fromkeys(ids))

@@ -1,0 +1,1 @@
+"""Suites: named lists of cases, and seasons of cases that nobody has seen."""

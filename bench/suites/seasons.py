@@ -1,0 +1,196 @@
+"""A season: a suite of generated programs that only who has the seed can know, and that the seed fixes for everybody.
+
+Candidates are drawn in order and taken or rejected by what is cheap to know: compiling, pairs, and what the program
+alone says about them. Certificates are made where cases are run, as for all cases; only where a variant is known to
+spoil some is that looked at before.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Final, cast, final
+
+import numpy as np
+import torch
+
+from gaugeblock.cases import Case, Recipe
+from gaugeblock.certificate import evidence_of
+from gaugeblock.checker.evidence import Part
+from gaugeblock.checker.inert import check_inert
+from gaugeblock.compiled import semantics
+from gaugeblock.compiled.compiler import compile
+from gaugeblock.compiled.model import CompiledModel
+from gaugeblock.compiled.variants.registry import apply_variants
+from gaugeblock.pairs import N_PAIRS, Pairs, kappas, make_pairs
+from gaugeblock.programs.errors import CompileError, InputError, ProgramError
+from gaugeblock.programs.generation.season import check_seed, derived, season_name, season_program
+from gaugeblock.suites.shapes import circuit_shape
+
+SIZE: Final = 20
+"""Cases of a season unless its name says otherwise."""
+
+LARGEST: Final = 100
+"""Cases that a season may have."""
+
+FLAVOURS: Final = ("", "camouflage", "decoy", "soft", "camouflage")
+"""Between `permute+pad` and `rotate`, case by case in turn; where one is impossible, the next that is not."""
+
+MAX_CAMOUFLAGED: Final = 3
+"""Layers of a plain model that may be camouflaged: proofs about deeper ones take long to check."""
+
+MAX_PARAMETERS: Final = 200_000
+"""Of the plain model."""
+
+MAX_WEIGHT: Final = 8192
+"""Of the plain model: behind larger ones rounding shows where a certificate looks for nothing."""
+
+MAX_EDGES: Final = 36
+"""Of the program: what has to be tried for truth grows with their third power."""
+
+MIN_HEADS: Final = 2
+MIN_EXERCISED: Final = 6
+"""Edges that matter alone."""
+
+MIN_SHARE: Final = 0.6
+"""Of the program's edges that matter alone, those aside that carry positions, which all inputs have in common."""
+
+MIN_KAPPA: Final = 0.03
+"""Share of pairs on which each of them matters."""
+
+COMMONEST: Final = 0.9
+"""Share of graded positions that the commonest output may have."""
+
+_NAME = re.compile(r"season:(?P<seed>\d{1,200})(:(?P<n>\d{1,4}))?")
+
+
+@final
+@dataclass(frozen=True)
+class Season:
+    """Attributes:
+    cases: ids of the cases.
+    tried: how many candidates were looked at.
+    rejected: reason -> how many candidates.
+    """
+
+    seed: int
+    cases: tuple[str, ...]
+    tried: int
+    rejected: dict[str, int]
+
+
+def parse_season(name: str) -> tuple[int, int]:
+    """(seed, number of cases) of a suite named `season:<seed>` or `season:<seed>:<cases>`. Raises InputError."""
+    match = _NAME.fullmatch(name)
+    seed, n = (int(match["seed"]), int(match["n"] or SIZE)) if match else (-1, 0)
+    if not 1 <= n <= LARGEST:
+        raise InputError(
+            f"{name[:100]!r} is no season; write season:7 for the {SIZE} cases of seed 7, or season:7:30 for 30 cases "
+            f"(1 to {LARGEST})"
+        )
+    return seed, n
+
+
+@lru_cache(maxsize=8)
+def season(seed: int, n: int = SIZE) -> Season:
+    """The first n cases of a season; a minute or two, and remembered. A longer season begins like a shorter one.
+
+    Raises ProgramError for a seed that is none.
+    """
+    check_seed(seed)
+    rejected: Counter[str] = Counter()
+    shapes: set[str] = set()
+    cases: list[str] = []
+    tried = 0
+    while len(cases) < n:
+        model, reason = _candidate(seed, tried, shapes)
+        if model is None:
+            rejected[reason] += 1
+        else:
+            shapes.add(circuit_shape(model))
+            cases.append(_case_id(model, seed, tried, len(cases)))
+        tried += 1
+    return Season(seed, tuple(cases), tried, dict(rejected.most_common()))
+
+
+def _candidate(seed: int, index: int, shapes: set[str]) -> tuple[CompiledModel | None, str]:
+    """The model of a candidate in plain form, or None and why it is rejected."""
+    try:
+        model = compile(season_program(season_name(seed, index)), max_parameters=MAX_PARAMETERS)
+    except ProgramError:
+        return None, "no program was found, or it has no value on some input"
+    except CompileError:
+        return None, "too large, or too fine for floating point"
+    reason = next(_against(model, _layout(seed, index), shapes), None)
+    return (model, "") if reason is None else (None, reason)
+
+
+def _against(model: CompiledModel, layout: int, shapes: set[str]) -> Iterator[str]:
+    """What speaks against a model; the cheap reasons first."""
+    heads = {site for site in model.provenance.sites.values() if site.startswith("a")}
+    if model.dtype is not torch.float32:
+        yield "needs float64"
+    if max(float(np.abs(array).max(initial=0)) for array in model.weights.values()) > MAX_WEIGHT:
+        yield "weights behind which rounding shows"
+    if len(heads) < MIN_HEADS:
+        yield "fewer than two heads"
+    if len(model.program_edges) > MAX_EDGES:
+        yield "too many edges"
+    if circuit_shape(model) in shapes:
+        yield "a circuit of that shape is there already"
+    pairs = make_pairs(model, layout)  # those of the case: they are the same in every variant
+    if len(pairs) < N_PAIRS:
+        yield "too few inputs"
+    if _commonest(model, pairs) > COMMONEST:
+        yield "nearly always the same output"
+    matters = {edge: share for edge, share in kappas(model, pairs).items() if not edge.startswith("pos->")}
+    exercised = [share for share in matters.values() if share > 0]
+    if len(exercised) < MIN_EXERCISED:
+        yield "too few edges that matter"
+    elif len(exercised) < MIN_SHARE * len(matters):
+        yield "too many edges that never matter"
+    elif min(exercised) < MIN_KAPPA:
+        yield "an edge that matters too rarely"
+
+
+def _is_possible(model: CompiledModel, recipe: Recipe) -> bool:
+    """Whether the model can have the variants, and the checker finds true what they may break: proofs that parts are
+    inert, and for `soft`, which leaks, everything."""
+    if "camouflage" in recipe.variants and _layers(model) > MAX_CAMOUFLAGED:
+        return False
+    try:
+        made = Case(recipe, model.program, apply_variants(model, recipe.variants, recipe.seed))
+    except CompileError:
+        return False
+    if "soft" in recipe.variants:
+        return made.certificate.ok
+    parts = [cast(Part, asdict(part) | {"neurons": list(part.neurons)}) for part in made.model.provenance.inert]
+    return not parts or check_inert(evidence_of(made), parts, "resample").ok
+
+
+def _layers(model: CompiledModel) -> int:
+    return sum(name.endswith("attn.W_Q") for name in model.weights)
+
+
+def _layout(seed: int, index: int) -> int:
+    """The seed of the variants and the pairs; each case has its own, so that knowing public layouts is no help."""
+    return derived(seed, index, "layout") % 1_000_000
+
+
+def _commonest(model: CompiledModel, pairs: Pairs) -> float:
+    """Share of graded positions of clean inputs that have the commonest output."""
+    codes = semantics.run(model.lowered, pairs.clean.cpu().numpy())["logits"][pairs.positions.cpu().numpy()]
+    return float(np.unique(codes, return_counts=True)[1].max() / len(codes))
+
+
+def _case_id(model: CompiledModel, seed: int, index: int, place: int) -> str:
+    """The id of the case, in the variant whose turn it is or the next that the program can have."""
+    layout, turn = _layout(seed, index), place % len(FLAVOURS)
+    for flavour in islice((*FLAVOURS, *FLAVOURS), turn, turn + len(FLAVOURS)):
+        variants = ("permute", "pad", flavour, "rotate") if flavour else ("permute", "pad", "rotate")
+        recipe = Recipe(model.program.name, None, variants, layout)
+        if _is_possible(model, recipe):
+            return recipe.id
+    raise AssertionError("permute+pad+rotate is possible for every program")
