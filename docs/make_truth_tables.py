@@ -36,7 +36,7 @@ from gaugeblock.programs import names
 from gaugeblock.programs.errors import GaugeblockError
 from gaugeblock.programs.registry import get
 from gaugeblock.results import write_text
-from gaugeblock.suites import CORE
+from gaugeblock.suites.named import CORE
 from gaugeblock.truth import ABLATIONS, Truth
 
 DOCS = Path(__file__).parent

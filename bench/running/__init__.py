@@ -1,0 +1,1 @@
+"""Running methods on cases: jobs, workers, and where they run."""
