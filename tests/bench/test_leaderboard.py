@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gaugeblock.leaderboard import captions, leaderboard, read_leaderboard, terminal_table
+from gaugeblock.leaderboard.board import leaderboard, node_comparators, read_leaderboard
+from gaugeblock.leaderboard.tables import captions, modes_table, terminal_table
 from gaugeblock.metrics.bootstrap import mean_interval
 from gaugeblock.programs.errors import FileError
 
@@ -112,3 +113,42 @@ def test_damaged_files_are_left_out_with_a_note(make, cases, tmp_path):
 def test_a_folder_without_results_is_an_error(tmp_path):
     with pytest.raises(FileError, match="holds no results"):
         read_leaderboard(tmp_path / "nowhere")
+
+
+def test_nodes_are_a_track_of_their_own(make):
+    cases = [make.case(f"{p}/pad") for p in ("add", "sort", "dyck")]
+    results = []
+    for case in cases:
+        for method, skill, node_skill in (("finds_edges", 0.9, 0.1), ("finds_nodes", 0.2, 0.8)):
+            result = make.result(case, method, 0.5)
+            results.append(result.model_copy(update={"scores": {"skill": skill, "node_skill": node_skill}}))
+        results.append(make.result(case, "old", 0.5, scores={"skill": 0.5}))
+    board = leaderboard(cases, results)
+    assert [r.method for r in board.tracks["edges"]] == ["finds_edges", "old", "finds_nodes"]
+    nodes = board.tracks["nodes"]
+    assert [(r.method, r.rank) for r in nodes] == [("finds_nodes", 1), ("finds_edges", 2), ("old", None)]
+    assert nodes[0].skill.estimate == pytest.approx(0.8)
+    assert "no node_skill" in nodes[2].lacks[0][1]
+    without = leaderboard(cases, [r for r in results if r.method == "old"])
+    assert list(without.tracks) == ["edges"]
+
+
+def test_a_node_is_compared_with_unused_nodes_in_its_place(make):
+    edges = {
+        "positives": ["embed->a0.h0.q", "a0.h0->logits"],
+        "negatives": ["a0.h1->logits", "a0.h2->logits", "m0->logits"],
+        "ignored": ["a0.h2->m0"],  # a head with an ignored edge may be of use
+    }
+    case = make.case("sort/pad").model_copy(update=edges)
+    assert node_comparators(case) == 0.5  # a0.h0 has a0.h1, embed has none
+    assert node_comparators(case.model_copy(update={"positives": []})) == 0.0
+
+
+def test_modes_are_means_over_the_cases_that_count(make):
+    cases = [make.case(f"{p}{v}") for p in ("add", "sort") for v in ("", "/pad")]
+    cases = [c.model_copy(update={"modes": ["deep"] if c.program == "add" else ["deep", "rare"]}) for c in cases]
+    results = [make.result(c, "mine", scores={"skill": 0.2 if c.program == "add" else 0.6}) for c in cases]
+    board = leaderboard(cases, results)
+    assert board.modes == {"deep": 2, "rare": 1}
+    assert (board.rows[0].on("deep"), board.rows[0].on("rare")) == (pytest.approx(0.4), pytest.approx(0.6))
+    assert "| `mine` | 0.40 | 0.60 |" in modes_table(board)

@@ -1,0 +1,1 @@
+"""From many results to one ranking: reading, merging, intervals, tables."""

@@ -1,0 +1,184 @@
+"""Folders of results, as a run or a submission leaves them, read as things that somebody else may have written."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar, final
+
+from gaugeblock.compiled.graph import Place, parse_edge
+from gaugeblock.leaderboard.entries import Entries, Entry, printable
+from gaugeblock.programs.errors import FileError, GaugeblockError
+from gaugeblock.results import CaseRecord, Result, case_paths, read_case, read_result, result_paths
+
+AnyRecord = TypeVar("AnyRecord")
+LARGEST = 64 * 2**20  # bytes of a file that is still read
+LONGEST_NAME = 300
+
+
+@final
+@dataclass(frozen=True)
+class Source:
+    """A folder that a board is made from.
+
+    Attributes:
+        name: the title of a submission, else the last part of the path; no two on a board are the same.
+        folder: where it is.
+        submission: what its manifest says, by topic; None for a run.
+    """
+
+    name: str
+    folder: Path
+    submission: dict[str, str] | None
+
+
+@final
+@dataclass(frozen=True)
+class Contents:
+    """All that some folders hold, whatever its versions. `notes` says what could not be read."""
+
+    sources: tuple[Source, ...]
+    cases: tuple[CaseRecord, ...]
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...]
+
+
+def read_folders(folders: Sequence[str | Path]) -> Contents:
+    """Cases and results of some folders, in their order. FileError where none of them holds any."""
+    notes: list[str] = []
+    sources = _sources([Path(folder) for folder in folders], notes)
+    cases = [
+        case
+        for source in sources
+        for case in _readable(case_paths(source.folder), read_case, notes)
+        if _is_drawable(case, source, notes)
+    ]
+    make = Entries(cases)
+    entries = tuple(
+        make.of(result, source.name)
+        for source in sources
+        for result in _readable(result_paths(source.folder), _with_scores, notes)
+        if _is_named(result, source, notes)
+    )
+    if not cases and not entries:
+        named = " and ".join(map(str, folders)) + (" holds" if len(folders) == 1 else " hold")
+        why = f"; {notes[0]}" if notes else f"; `gaugeblock run --out {folders[0]}` writes some" if folders else ""
+        raise FileError(f"{named} no results{why}")
+    return Contents(sources, tuple(cases), entries, tuple(notes))
+
+
+def read_plain(path: Path, largest: int = LARGEST) -> bytes:
+    """The bytes of a plain file. FileError where it is none, or is too large."""
+    _check_plain(path, largest)
+    try:
+        return path.read_bytes()
+    except OSError as e:
+        raise FileError(f"cannot read {path}: {e.strerror or e}") from e
+
+
+def _check_plain(path: Path, largest: int) -> None:
+    if path.is_symlink() or not path.is_file():
+        raise FileError(f"{path} is no plain file")
+    if path.stat().st_size > largest:
+        raise FileError(f"{path} has more than {largest:,} bytes")
+
+
+def _sources(folders: Sequence[Path], notes: list[str]) -> tuple[Source, ...]:
+    """A submission that is not what its manifest says is left out as a whole."""
+    found: list[tuple[Path, dict[str, str] | None]] = []
+    for folder in folders:
+        try:
+            found.append((folder, _submission(folder) if (folder / "manifest.json").exists() else None))
+        except FileError as e:
+            notes.append(printable(f"left out: the submission in {folder}: {e}"))
+    names = [printable(said["name"] if said else folder.resolve().name) for folder, said in found]
+    return tuple(
+        Source(name if names.count(name) == 1 else f"{name} ({i})", folder, said)
+        for i, (name, (folder, said)) in enumerate(zip(names, found), 1)
+    )
+
+
+def _submission(folder: Path) -> dict[str, str]:
+    """What the manifest of a submission says, in words. FileError where a file is not the one it names."""
+    from gaugeblock.submissions.reading import check_files, read_manifest
+
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
+    for path, record in manifest.files.items():
+        if hashlib.sha256(read_plain(folder / path)).hexdigest() != record.sha256:
+            raise FileError(f"{path} is not the file that was submitted: its hash differs")
+    said = manifest.disclosure
+    return {
+        "name": manifest.name,
+        "method": manifest.method,
+        "created": manifest.created,
+        "tuned on": ", ".join(said.tuned_on) or "none of the public cases",
+        "authors": ", ".join(said.authors),
+        "address": said.url or said.contact,
+        "notes": said.notes,
+        "digest": manifest.digest,
+    }
+
+
+def _with_scores(path: Path) -> Result:
+    """A result; the edge scores of a submission may stand in a file of their own."""
+    result = read_result(path)
+    if result.status != "ok" or result.edge_scores:
+        return result
+    outside = path.parents[2] / "edge_scores" / path.parent.name / f"{path.stem}.safetensors"
+    if not outside.exists():
+        return result
+    from gaugeblock.submissions.tensors import read_scores
+
+    edges, nodes = read_scores(read_plain(outside), str(outside))
+    return result.model_copy(update={"edge_scores": edges, "node_scores": nodes})
+
+
+def _readable(paths: Iterable[Path], read: Callable[[Path], AnyRecord], notes: list[str]) -> Iterator[AnyRecord]:
+    for path in paths:
+        try:
+            _check_plain(path, LARGEST)
+            yield read(path)
+        except (FileError, OSError, RecursionError) as e:
+            reason = f"{path} is nested too deeply" if isinstance(e, RecursionError) else str(e)
+            notes.append(f"left out: {printable(reason)}")
+
+
+def _is_named(result: Result, source: Source, notes: list[str]) -> bool:
+    longest = max(map(len, (result.method, result.case, result.ablation)))
+    wrong = f"a name of {longest:,} characters" if longest > LONGEST_NAME else ""
+    if max(abs(result.seed), abs(result.metrics_version or 0)) >= 2**63:
+        wrong = "a seed or version beyond 64 bits"
+    if wrong:
+        notes.append(f"left out: a result in {source.name} with {wrong}")
+    return not wrong
+
+
+def _is_drawable(case: CaseRecord, source: Source, notes: list[str]) -> bool:
+    """Whether the record is of a transformer: what is drawn from it must not fail."""
+    edges = [*case.positives, *case.negatives, *case.ignored]
+    wrong = ""
+    try:
+        ends = {end for edge in edges for end in parse_edge(edge)} | {*case.writers}
+        wrong = next((f"{end[:80]!r} is no part of a transformer" for end in ends if not _is_place(end)), "")
+        if not {parse_edge(edge)[0] for edge in edges} <= {*case.writers}:
+            wrong = wrong or "an edge comes from a part that is not among its writers"
+        if max(map(len, (case.id, case.ablation, case.program))) > LONGEST_NAME:
+            wrong = f"a name of it has more than {LONGEST_NAME} characters"
+        if not 0 <= case.comparators <= 1:
+            wrong = f"{case.comparators} is no share of edges with comparators"
+    except GaugeblockError as e:
+        wrong = str(e)[:LONGEST_NAME]
+    if wrong:
+        notes.append(printable(f"left out: case {case.id[:LONGEST_NAME]} in {source.name}: {wrong}"))
+    return not wrong
+
+
+@lru_cache(maxsize=100_000)
+def _is_place(name: str) -> bool:
+    try:
+        Place.of(name)
+    except GaugeblockError:
+        return False
+    return True
