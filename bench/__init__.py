@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from gaugeblock.methods import attribute, check_method, method
     from gaugeblock.programs import Program
     from gaugeblock.programs.errors import GaugeblockError
-    from gaugeblock.runner import run
-    from gaugeblock.suites import suite
+    from gaugeblock.running.runner import run
+    from gaugeblock.suites.named import suite
 
 _MODULES = ("programs", "compiled", "methods", "metrics")
 _NAMES = {
@@ -30,11 +30,11 @@ _NAMES = {
     "compile": "gaugeblock.compiled",
     "load": "gaugeblock.compiled",
     "case": "gaugeblock.cases",
-    "suite": "gaugeblock.suites",
+    "suite": "gaugeblock.suites.named",
     "compare": "gaugeblock.comparing",
     "swap_search": "gaugeblock.comparing",
     "evaluate": "gaugeblock.evaluation",
-    "run": "gaugeblock.runner",
+    "run": "gaugeblock.running.runner",
     "method": "gaugeblock.methods",
     "attribute": "gaugeblock.methods",
     "check_method": "gaugeblock.methods",

@@ -19,7 +19,7 @@ from gaugeblock.programs.generation.coverage import CONSTRUCTS, constructs
 from gaugeblock.programs.generation.generator import generate
 from gaugeblock.programs.generation.shrinking import shrink
 from gaugeblock.programs.program import Program
-from gaugeblock.runner import JobTimeout, time_limit
+from gaugeblock.running.workers import JobTimeout, time_limit
 
 ENUMERATED: Final = 3_000
 """Spaces of up to so many inputs are compared in full."""

@@ -237,7 +237,13 @@ def result_paths(out: str | Path) -> Iterator[Path]:
 
 def remove_leftovers(out: str | Path) -> None:
     """Remove what writes that were cut off have left in a results folder. Not while another run writes to it."""
-    for pattern in (".index.html.*.part", "cases/.*.part", "certificates/.*.part", "results/*/.*.json.*.part"):
+    for pattern in (
+        "site/.*.part",
+        "site/*/.*.part",
+        "cases/.*.part",
+        "certificates/.*.part",
+        "results/*/.*.json.*.part",
+    ):
         for path in Path(out).glob(pattern):
             path.unlink(missing_ok=True)
 

@@ -13,12 +13,14 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from gaugeblock.leaderboard import Leaderboard, interval_text, is_matched, number, read_leaderboard
+from gaugeblock.leaderboard.board import Leaderboard, is_matched, read_leaderboard
+from gaugeblock.leaderboard.entries import Entry
+from gaugeblock.leaderboard.tables import interval_text, number
 from gaugeblock.metrics.bootstrap import Interval
 from gaugeblock.metrics.validity import Validity, rank_validity
 from gaugeblock.pictures.svg import Canvas, Picture, text_width
 from gaugeblock.programs.errors import FileError, UnknownName
-from gaugeblock.results import CaseRecord, Result
+from gaugeblock.results import CaseRecord
 
 SIGN = "Signs are turned where lower is better: 1 if the metric ranks as the truth does, −1 if the other way round."
 FIXED_SIZES = (0.01, 0.02, 0.05, 0.1)  # shares of edges at which faithfulness is read off the curve
@@ -31,7 +33,7 @@ class Metric:
 
     name: str
     label: str
-    value: Callable[[Result], float | None]
+    value: Callable[[Entry], float | None]
 
 
 @final
@@ -45,7 +47,7 @@ class Finding:
 
 
 def _score(name: str, label: str, sign: int = 1) -> Metric:
-    def value(result: Result) -> float | None:
+    def value(result: Entry) -> float | None:
         found = result.scores.get(name)
         return None if found is None else sign * found
 
@@ -53,7 +55,7 @@ def _score(name: str, label: str, sign: int = 1) -> Metric:
 
 
 def _at(share: float) -> Metric:
-    def value(result: Result) -> float | None:
+    def value(result: Entry) -> float | None:
         points = [(x, f) for x, f in result.curve if f is not None]
         return float(np.interp(share, [x for x, _ in points], [f for _, f in points])) if points else None
 
@@ -99,12 +101,12 @@ def study(folder: str | Path, recovery: str = "skill") -> list[Finding]:
     return [Finding(m, name, _validity(m, group, recovery)) for name, group in groups for m in METRICS]
 
 
-def _rows(board: Leaderboard) -> list[tuple[CaseRecord, Result]]:
+def _rows(board: Leaderboard) -> list[tuple[CaseRecord, Entry]]:
     cells = (cell for row in board.rows if not row.control for cell in row.cells if is_matched(cell.case))
     return [(cell.case, result) for cell in cells for result in cell.ok]
 
 
-def _validity(metric: Metric, rows: Sequence[tuple[CaseRecord, Result]], recovery: str) -> Validity | None:
+def _validity(metric: Metric, rows: Sequence[tuple[CaseRecord, Entry]], recovery: str) -> Validity | None:
     found = [(metric.value(r), r.scores.get(recovery), (c.id, c.ablation), c.program) for c, r in rows]
     defined = [(x, y, case, program) for x, y, case, program in found if x is not None and y is not None]
     if len(defined) < 3:

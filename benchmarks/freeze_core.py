@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from gaugeblock.cases import case
 from gaugeblock.results import write_text
-from gaugeblock.suites import CORE
+from gaugeblock.suites.named import CORE
 
 TARGET = Path(__file__).resolve().parents[1] / "bench" / "data" / "core.json"
 

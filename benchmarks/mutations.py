@@ -28,7 +28,7 @@ from gaugeblock.cases import case as load_case
 from gaugeblock.certificate import evidence_of
 from gaugeblock.checker import check_labels
 from gaugeblock.checker.evidence import Evidence, Experiment, Labels
-from gaugeblock.suites import suite
+from gaugeblock.suites.named import suite
 from gaugeblock.truth import ABLATIONS
 
 CLASSES = ("positives", "negatives", "ignored")

@@ -52,7 +52,7 @@ class Circuits:
     def __init__(self, weights: Weights, graph: Graph, masks: Bool[Tensor, "circuit edge"]) -> None:
         self.weights, self.graph, self.masks = weights, graph, masks
         nowhere = masks.new_zeros(len(masks), dtype=torch.long)
-        self.sources = [w for w in ("embed", "pos") if w in graph.writer_index]
+        self.sources: list[str] = [w for w in ("embed", "pos") if w in graph.writer_index]
         self._state = dict.fromkeys(self.sources, nowhere)
         self.heads: dict[str, Head] = {}
         self.mlps: dict[int, Read] = {}

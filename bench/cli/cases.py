@@ -33,7 +33,7 @@ def certify(
     from rich.text import Text
 
     from gaugeblock.results import certificate_path
-    from gaugeblock.runner import case_ids
+    from gaugeblock.suites.named import case_ids
     from gaugeblock.truth import ABLATIONS
 
     ids, ablations = case_ids([*(cases or []), *(suite or [])] or ["quick"]), tuple(ablation or ABLATIONS)

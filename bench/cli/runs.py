@@ -1,6 +1,7 @@
 """Commands about runs and what they leave: run methods, print the leaderboard, study the metrics."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -23,11 +24,14 @@ def run(
     resamples: Annotated[
         int, typer.Option(help="Run each method again on so many resamples of the pairs, to measure its stability.")
     ] = 0,
+    backend: Annotated[str, typer.Option(help="Where jobs run: loky, threading, dask or ray.")] = "loky",
+    address: Annotated[str | None, typer.Option(help="Of a Dask scheduler or a Ray cluster that is there.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda (all devices, one job each), cuda:1 or auto.")] = "cpu",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
 ) -> None:
-    """Run methods on cases, print the leaderboard and write its page. The same command again resumes."""
-    from gaugeblock import runner
+    """Run methods on cases, print the leaderboard and write its site. The same command again resumes."""
     from gaugeblock.entrants import entrant_names
+    from gaugeblock.running import runner
 
     runner.run(
         methods=method or entrant_names(),
@@ -38,16 +42,28 @@ def run(
         workers=workers,
         time_limit=time_limit,
         resamples=resamples,
+        backend=backend,
+        address=address,
+        device=device,
     )
-    if failed := _report(out):
+    if failed := _report([out], out / "site"):
         print(f"gaugeblock: {failed} jobs failed; the table and the page say why", file=sys.stderr)
         raise typer.Exit(2)
 
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A folder of results.")]) -> None:
-    """Print the leaderboard of a results folder and write its page anew."""
-    _report(folder)
+    """Print the leaderboard of a results folder and write its site anew."""
+    _report([folder], folder / "site")
+
+
+@app.command()
+def leaderboard(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of results or submissions.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the site.")] = Path("site"),
+) -> None:
+    """Print the leaderboard of several folders and write it as a site that opens from disk."""
+    _report(folders, out)
 
 
 @app.command()
@@ -75,12 +91,13 @@ def validity(
     print(f"\n{target / 'validity.md'}\n{target / 'validity.svg'}")
 
 
-def _report(folder: Path) -> int:
-    """Print the table, write the page, return the number of failed jobs."""
-    from gaugeblock.leaderboard import read_leaderboard, terminal_table
-    from gaugeblock.page import write_page
+def _report(folders: Sequence[Path], out: Path) -> int:
+    """Print the table, write the site, return the number of failed jobs."""
+    from gaugeblock.leaderboard.board import read_leaderboard
+    from gaugeblock.leaderboard.tables import terminal_table
+    from gaugeblock.site.build import write_site
 
-    board = read_leaderboard(folder)
+    board = read_leaderboard(*folders)
     console().print(terminal_table(board))
-    print(f"\npage: {write_page(folder).resolve()}")
+    print(f"\npage: {write_site(board, out).resolve()}")
     return len(board.failed)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from gaugeblock.programs.program import Program
 
 Suites = Annotated[
-    list[str] | None, typer.Option("--suite", "-s", help="A suite (quick, core) or a case id; repeatable.")
+    list[str] | None,
+    typer.Option("--suite", "-s", help="A suite (quick, core, stress, full, season:SEED) or a case id; repeatable."),
 ]
 Ablation = Annotated[str, typer.Option(help="What an ablated edge carries: resample, donor, mean or zero.")]
 

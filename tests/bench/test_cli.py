@@ -85,7 +85,7 @@ def test_report_prints_the_table_and_writes_the_page(call, make, tmp_path):
     assert (code, err) == (0, "")
     assert "mine" in out
     assert "it broke" in out
-    assert (tmp_path / "index.html").exists()
+    assert (tmp_path / "site" / "index.html").exists()
 
 
 def headlines(out: str) -> list[str]:

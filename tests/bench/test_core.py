@@ -19,7 +19,7 @@ from gaugeblock.compiled.variants.registry import apply_variants
 from gaugeblock.controls import prior
 from gaugeblock.metrics.recovery import matched_auroc, stratum
 from gaugeblock.programs.registry import get
-from gaugeblock.suites import CORE
+from gaugeblock.suites.named import CORE
 
 RECIPES = [Recipe.parse(case_id) for case_id in CORE]
 PROGRAMS = [recipe.program for recipe in RECIPES]

@@ -22,7 +22,7 @@ def test_every_name_loads(name):
 
 def test_names_are_no_modules_after_everything_is_imported():
     import gaugeblock.evaluation
-    import gaugeblock.runner  # noqa: F401
+    import gaugeblock.running.runner  # noqa: F401
 
     assert all(
         callable(getattr(gb, name)) for name in ("evaluate", "run", "case", "suite", "compile", "load", "method")

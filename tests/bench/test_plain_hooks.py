@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gaugeblock.cases import case
-from gaugeblock.suites import suite
+from gaugeblock.suites.named import suite
 from support.naive import patched, writers
 
 LONG = ("add/permute+pad#1", "dyck2/permute+pad#1")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gaugeblock.leaderboard import read_leaderboard
+from gaugeblock.leaderboard.board import read_leaderboard
 from gaugeblock.results import read_result, result_paths
 
 MINE = """
@@ -38,7 +38,7 @@ def test_from_the_command_to_the_page(tmp_path):
     assert done.returncode == 2, done.stderr
     assert "6 jobs failed" in done.stderr
     assert "Traceback" not in done.stderr
-    page = tmp_path / "out" / "index.html"
+    page = tmp_path / "out" / "site" / "index.html"
     assert str(page) in done.stdout
     results = {path: read_result(path) for path in result_paths(tmp_path / "out")}
     assert len(results) == 12

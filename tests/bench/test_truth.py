@@ -19,7 +19,7 @@ from gaugeblock.pairs import make_pairs
 from gaugeblock.programs.errors import UnknownName
 from gaugeblock.programs.registry import get
 from gaugeblock.sufficient import Sufficient, sufficient_sets
-from gaugeblock.suites import suite
+from gaugeblock.suites.named import suite
 from gaugeblock.truth import ABLATIONS, Truth, find_witnesses, label
 from support.naive import patched, writers
 

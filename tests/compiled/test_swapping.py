@@ -20,7 +20,7 @@ from gaugeblock.programs.errors import FileError, UnknownName
 from gaugeblock.programs.expression import Tokens
 from gaugeblock.programs.language import causal, indices, key, local, query
 from gaugeblock.programs.registry import get
-from gaugeblock.suites import suite
+from gaugeblock.suites.named import suite
 from support.tasks import RANDOM, random_model
 
 ids = Tokens()

@@ -1,0 +1,24 @@
+"""Submissions: a method's results on a suite as one folder, with a manifest, that anyone can check.
+
+`submit` runs and packs, `verify` checks without trusting a number, `push` sends the folder to the Hugging Face hub;
+`gaugeblock.submissions.formats` carries scores of edges over from other tools and back.
+"""
+
+from gaugeblock.submissions.hub import push
+from gaugeblock.submissions.manifest import Disclosure, Manifest
+from gaugeblock.submissions.packing import pack, submit
+from gaugeblock.submissions.reading import Submission, read_submission
+from gaugeblock.submissions.verifying import Check, Verification, verify
+
+__all__ = [
+    "Check",
+    "Disclosure",
+    "Manifest",
+    "Submission",
+    "Verification",
+    "pack",
+    "push",
+    "read_submission",
+    "submit",
+    "verify",
+]

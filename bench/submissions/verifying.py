@@ -1,0 +1,293 @@
+"""Is a submission what it says? Its numbers are never taken on trust: cases are built and scores computed anew."""
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from gaugeblock.programs.errors import FileError, GaugeblockError
+from gaugeblock.results import Result
+from gaugeblock.submissions.manifest import CODE, IMPORTED, TABLE, Manifest
+from gaugeblock.submissions.reading import Submission, check_files, check_table, read_manifest, read_records
+from gaugeblock.submissions.recomputing import Findings, check_part, parts
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SHOWN = 3  # problems of a check that are told one by one
+UNVERIFIED = (
+    "what the method cost (seconds, forwards, backwards, memory): only that it is possible",
+    "what the submitter says: name, authors, notes, what the method was tuned on",
+    "versions, commit and device the results were made with",
+    "certificates of the cases: `gaugeblock certify` makes them anew",
+)
+
+
+@final
+@dataclass(frozen=True)
+class Check:
+    """One claim about a submission, and why it does not hold; `detail` says what was looked at where it does."""
+
+    claim: str
+    ok: bool
+    detail: str
+
+
+@final
+@dataclass(frozen=True)
+class Verification:
+    """What came out of `verify`.
+
+    Attributes:
+        method: as the manifest says; "" where it cannot be read.
+        digest: of the submission that was checked.
+        checks: in the order they were made; nothing is checked any more once the files are not what they should be.
+        unverified: what nobody can recompute, and has to be believed or not.
+        seed: of the draw of what was run again.
+    """
+
+    folder: str
+    method: str
+    digest: str
+    checks: tuple[Check, ...]
+    unverified: tuple[str, ...]
+    seed: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check holds."""
+        return all(check.ok for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, `ok` included."""
+        return {"kind": "verification", "ok": self.ok, **asdict(self)}
+
+    def table(self) -> "Table":
+        """For a terminal; nothing in it is markup."""
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left", caption_justify="left")
+        table.title = Text(f"{self.method or self.folder}: {'verified' if self.ok else 'REFUSED'}")
+        for column in ("", "claim", "what was found"):
+            table.add_column(column)
+        for check in self.checks:
+            table.add_row("✓" if check.ok else "✗", Text(check.claim), Text(check.detail))
+        table.caption = Text("\n".join(["Not checked:", *(f"- {line}" for line in self.unverified)]))
+        return table
+
+
+def verify(
+    folder: str | Path,
+    *,
+    suite: str | Sequence[str] | None = None,
+    rerun: Any = None,
+    rerun_own: bool = False,
+    sample: int = 3,
+    seed: int | None = None,
+    workers: int = 1,
+    progress: bool = False,
+) -> Verification:
+    """Check a submission.
+
+    Nothing of the folder is run, unless `rerun_own` asks for it. A method of gaugeblock itself is always run again.
+
+    Args:
+        suite: the suite or cases it has to be of. Give it where anyone may submit: else the submitter decides what is
+            built here, and how large.
+        rerun: the method, as "file.py:function" or a function, to run a sample of jobs again with.
+        rerun_own: take `method.py` of the folder for that. It is a stranger's code: look at it first.
+        sample: how many jobs are run again.
+        seed: of their draw; by default nobody knows it before.
+        workers: processes.
+        progress: show a bar.
+
+    Raises:
+        FileError: there is no such folder.
+        GaugeblockError: something about the call is impossible.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileError(f"there is no folder {folder}")
+    if workers < 1 or sample < 0:
+        raise GaugeblockError(f"{workers} workers and a sample of {sample} are impossible")
+    if rerun is not None and rerun_own:
+        raise GaugeblockError("give either a method to run again with, or ask for the submission's own; not both")
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    checks: list[Check] = []
+    manifest = None
+    try:
+        manifest = read_manifest(folder)
+        checks.append(Check("manifest", True, "complete, and unchanged since it was written"))
+        checks.append(
+            Check("files", True, f"{check_files(folder, manifest)} files, all expected and of the right size")
+        )
+        submission = read_records(folder, manifest)
+        checks.append(Check("hashes and records", True, f"{len(manifest.files)} files are what the manifest says"))
+        check_table(submission)
+        checks.append(Check(f"{TABLE} agrees", True, f"{len(submission.results)} lines"))
+    except FileError as error:
+        claim = ("manifest", "files", "hashes and records", f"{TABLE} agrees")[len(checks)]
+        checks.append(Check(claim, False, _printable(str(error))))
+        return _verification(folder, manifest, checks, (), seed)
+    wanted = submission.manifest.suite if suite is None else (suite,) if isinstance(suite, str) else tuple(suite)
+    checks += [_possible(submission), _complete(submission, wanted)]
+    if not checks[-1].ok:
+        return _verification(folder, manifest, checks, (), seed)
+    method, note = _method(submission, rerun, rerun_own, checks)
+    found = _recompute(submission, method, sample if method is not None else 0, seed, workers, progress)
+    checks += _recomputed(found, submission)
+    notes = [note] if note and sample else []
+    if manifest.resamples:
+        notes.append("stability, which needs the method to run on resamples")
+    return _verification(folder, manifest, checks, notes, seed)
+
+
+def _verification(
+    folder: Path, manifest: Manifest | None, checks: Sequence[Check], notes: Sequence[str], seed: int
+) -> Verification:
+    method, digest = ("", "") if manifest is None else (manifest.method, manifest.digest)
+    return Verification(str(folder), method, digest, tuple(checks), (*notes, *UNVERIFIED), seed)
+
+
+def _complete(submission: Submission, suite: Sequence[str]) -> Check:
+    """Every job of the suite as this gaugeblock knows it has a result."""
+    from gaugeblock.suites.named import case_ids
+
+    manifest, results = submission.manifest, submission.results
+    try:
+        expected = case_ids(suite)
+    except GaugeblockError as error:
+        return Check("complete", False, _printable(f"this gaugeblock does not know the suite: {error}"))
+    if list(manifest.cases) != expected:
+        odd = sorted({*expected} ^ {*manifest.cases})[:SHOWN]
+        text = f"the cases of {', '.join(suite)} are others here: {', '.join(odd) or 'their order differs'}"
+        return Check("complete", False, _printable(text))
+    failed = [result for result in results if result.status != "ok"]
+    text = f"{len(results)} results of {len(expected)} cases"
+    if len(failed) == len(results):
+        return Check("complete", False, "every job failed")
+    return Check("complete", True, f"{text}, {len(failed)} of them failures" if failed else text)
+
+
+def _possible(submission: Submission) -> Check:
+    """What cannot be recomputed is at least possible, and results agree about what they share."""
+    wrong = [problem for result in submission.results for problem in _impossible(result, submission)]
+    done = [result for result in submission.results if result.status == "ok"]
+    for name in ("params", "signed", "method_level", "method_source", "control"):
+        if any(getattr(result, name) != getattr(done[0], name) for result in done):
+            wrong.append(f"results differ in {name}")
+    return _check("possible", wrong, f"costs and versions of {len(submission.results)} results")
+
+
+def _impossible(result: Result, submission: Submission) -> Iterator[str]:
+    where = f"{result.case} ({result.ablation}, seed {result.seed})"
+    for name in ("seconds", "forwards", "backwards", "memory"):
+        value = getattr(result, name)
+        if value is not None and value < 0:
+            yield f"{where}: {name} is {value}"
+    if result.status == "started":
+        yield f"{where}: it was never run to its end"
+    elif result.status != "ok":
+        said = (result.scores, result.pair_scores, result.edge_scores, result.node_scores, result.curve, result.circuit)
+        if not result.error or any(said):
+            yield f"{where}: a failure says why, and has no scores"
+    else:
+        if result.error is not None:
+            yield f"{where}: it is done, and has an error"
+        if (result.seconds is None and result.method_source != IMPORTED) or "gaugeblock" not in result.versions:
+            yield f"{where}: it does not say how long it took, or what it was made with"
+        if result.resamples != submission.manifest.resamples:
+            yield f"{where}: made with {result.resamples} resamples; the manifest says {submission.manifest.resamples}"
+        stability = result.scores.get("stability")
+        if stability is not None and not (result.resamples and 0 <= stability <= 1):
+            yield f"{where}: a stability of {stability} from {result.resamples} resamples"
+
+
+def _method(submission: Submission, rerun: Any, rerun_own: bool, checks: list[Check]) -> tuple[Any, str]:
+    """What to run again with, and a note where that is nothing. Adds a check of whose code it is."""
+    from gaugeblock.entrants import entrant, entrant_names
+
+    manifest = submission.manifest
+    source = next((r.method_source for r in submission.results if r.status == "ok"), None)
+    ours = manifest.method in entrant_names() and entrant(manifest.method).source is None
+    text, wrong = "", []
+    if source is None:
+        text = "a method of gaugeblock itself"
+        if not ours:
+            wrong.append(f"{manifest.method!r} is no method of gaugeblock, and its results do not say whose code it is")
+    elif ours:
+        wrong.append(f"it calls itself {manifest.method!r}, which is a method of gaugeblock, and is another")
+    elif source == IMPORTED:
+        text = "scores were imported from another tool"
+    elif submission.code is None:
+        text = f"code with hash {source}, which is not in the folder"
+    else:
+        text = f"{CODE} is what the results were made with"
+    if submission.code is not None and hashlib.sha256(submission.code).hexdigest()[:16] != source:
+        wrong.append(f"{CODE} is not the code that the results were made with")
+    if rerun_own and submission.code is None:
+        raise FileError(f"{submission.folder} holds no {CODE} to run")
+    chosen = f"{submission.folder / CODE}:{manifest.function}" if rerun_own else rerun
+    if chosen is not None:
+        try:
+            found = entrant(chosen)
+        except GaugeblockError as error:
+            checks.append(_check("code", [*wrong, f"the code at hand cannot be used: {error}"], text))
+            return None, "that the method gives these scores: its code could not be run again"
+        if (found.name, found.source) != (manifest.method, source):
+            here = f"the code at hand is {found.name!r} with hash {found.source}"
+            wrong.append(f"{here}; submitted was {manifest.method!r} with {source}")
+            chosen = None
+    elif source is None and ours:
+        chosen = manifest.method
+    checks.append(_check("code", wrong, text))
+    return chosen, "" if chosen is not None else "that the method gives these scores: its code was not run again"
+
+
+def _recompute(submission: Submission, method: Any, sample: int, seed: int, workers: int, progress: bool) -> Findings:
+    from joblib import Parallel, delayed
+    from tqdm import tqdm
+
+    done = [i for i, result in enumerate(submission.results) if result.status == "ok"]
+    drawn = np.random.default_rng(seed).permutation(len(done))[:sample]
+    tasks = parts(submission.cases, submission.results, {done[i] for i in drawn}, method)
+    total = Findings()
+    parallel = Parallel(n_jobs=workers, batch_size=1, return_as="generator")
+    with tqdm(total=len(tasks), unit="case", desc="checking", disable=None if progress else True) as bar:
+        for found in parallel(delayed(check_part)(task) for task in tasks):
+            total.add(found)
+            bar.update()
+    return total
+
+
+def _recomputed(found: Findings, submission: Submission) -> list[Check]:
+    counts, problems = found.counts, found.problems
+    checks = [
+        _check("cases are ours", problems["cases"], f"{counts['cases']} records agree with cases built anew"),
+        _check(
+            "versions", problems["versions"], f"{counts['versions']} results are of these cases, and of these metrics"
+        ),
+        _check("scores", problems["scores"], f"all scores of {counts['scores']} results recomputed from edge scores"),
+    ]
+    if counts["re-run"]:
+        text = f"{counts['re-run']} jobs give the same edge scores, within {found.furthest:.1e} of the largest"
+        checks.append(_check("run again", problems["re-run"], text))
+    return checks
+
+
+def _check(claim: str, wrong: Sequence[str], text: str) -> Check:
+    if not wrong:
+        return Check(claim, True, text)
+    more = [f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
+    return Check(claim, False, _printable("; ".join([*wrong[:SHOWN], *more])))
+
+
+def _printable(text: str) -> str:
+    """Text without what drives a terminal, and not longer than anyone reads."""
+    return "".join(c if c.isprintable() else "?" for c in text[:1000])
