@@ -122,6 +122,35 @@ def test_parts_of_any_model_put_in_where_they_were_change_nothing(name: str, fla
     assert not model.cfg.use_attn_result
 
 
+OTHERS = {
+    "grouped queries": {"n_key_value_heads": 1, "attention_dir": "causal"},
+    "rotary positions": {"positional_embedding_type": "rotary", "rotary_dim": 4, "attention_dir": "causal"},
+    "parallel attention": {"parallel_attn_mlp": True, "normalization_type": "LN"},
+    "gated MLP": {"gated_mlp": True, "act_fn": "silu", "normalization_type": "RMS"},
+}
+"""Architectures that the engine does not know; parts can be replaced in them all the same."""
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_architectures_that_the_engine_does_not_know(name: str) -> None:
+    model = random_model(OTHERS[name], torch.float64)
+    reference = model(TOKENS)
+    sites = ("a0.h1", "a1.h0.pattern", "a2.h2.ov", "m0", "embed", "b1")
+    found = [swap(model, {site: From(model, site)})(TOKENS) for site in sites]
+    found.append(swap(model, {site: From(model, site) for site in sites[:-1]})(TOKENS))
+    assert all(torch.allclose(logits, reference, atol=1e-12) for logits in found)
+
+    model.set_use_attn_result(True)
+    for site, hook, head in (("a0.h1", "blocks.0.attn.hook_result", 1), ("m2", "blocks.2.hook_mlp_out", None)):
+
+        def zero(value: Tensor, hook: Any, head: int | None = head) -> Tensor:
+            return value.index_fill(2, torch.tensor(head), 0.0) if head is not None else torch.zeros_like(value)
+
+        expected = model.run_with_hooks(TOKENS, fwd_hooks=[(hook, zero)])
+        assert torch.allclose(swap(model, {site: Zero()})(TOKENS), expected, atol=1e-12)
+        assert not torch.allclose(expected, reference, atol=1e-3)
+
+
 # --- patterns --------------------------------------------------------------------------------------------------------
 
 
