@@ -93,6 +93,8 @@ def run(
             a shared folder was lost; what is done is kept.
     """
     checked(backend, address)
+    if backend == "threading" and time_limit is not None:
+        raise GaugeblockError("a time limit needs processes as workers, not threads; leave it out, or use 'loky'")
     jobs = _plan(methods, suite, out, ablation, seeds, time_limit, resamples)
     device = chosen_device(device, here=address is None)
     workers = workers if workers is not None else os.cpu_count() or 1

@@ -5,8 +5,9 @@ import dataclasses
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -192,9 +193,11 @@ def _watch(seconds: float | int) -> Iterator[None]:
         yield
     finally:
         while not over.is_set():
-            try:
-                with one_at_a_time:
-                    over.set()
-                raise_there(worker, None)  # one that is on its way and has not arrived
-            except JobTimeout:
-                continue
+            with suppress(JobTimeout), one_at_a_time:
+                over.set()
+        # One may still be on its way. CPython cannot take it back: it would go on looking for it, and a thread with a
+        # profiler would hang. So another takes its place, and arrives here.
+        with suppress(JobTimeout):
+            raise_there(worker, ctypes.py_object(JobTimeout))
+            while True:
+                time.sleep(0)

@@ -190,3 +190,27 @@ def test_a_time_limit_holds_in_a_thread_too():
         thread.start()
         thread.join(30)
     assert said == ["timeout", "done"]
+
+
+def test_a_time_limit_in_a_thread_leaves_nothing_behind():
+    """An exception that CPython still looks for would hang whoever has a profiler, as tracing a program has."""
+    code = """
+import sys, threading, time
+from gaugeblock.running.workers import JobTimeout, time_limit
+def work(seconds):
+    try:
+        with time_limit(seconds):
+            time.sleep(0.3)
+    except JobTimeout:
+        pass
+for seconds in (0.1, 9):
+    thread = threading.Thread(target=work, args=(seconds,))
+    thread.start()
+    thread.join()
+sys.setprofile(lambda *event: None)
+(lambda: None)()
+sys.setprofile(None)
+print("alive")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "alive\n", done.stderr

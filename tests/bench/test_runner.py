@@ -162,6 +162,7 @@ def test_impossible_runs_are_refused_before_anything_happens(stand_ins, tmp_path
         (UnknownName, "resample", {"ablation": "resampel"}),
         (GaugeblockError, "at least 1", {"workers": 0}),
         (GaugeblockError, "time limit", {"time_limit": -1}),
+        (GaugeblockError, "needs processes", {"time_limit": 1, "backend": "threading"}),
         (GaugeblockError, "nothing to run", {"methods": []}),
         (GaugeblockError, "same name", {"methods": ["steady", stand_ins.steady]}),
     ]:
