@@ -21,6 +21,7 @@ from gaugeblock import certificate
 from gaugeblock.certificate import certify
 from gaugeblock.pictures import of_case
 from gaugeblock.programs.errors import FileError
+from gaugeblock.results import read_result
 from gaugeblock.submissions import submit, verify
 from gaugeblock.submissions.folder import strict_json
 from gaugeblock.submissions.tensors import read_scores, write_scores
@@ -401,7 +402,7 @@ def places(value, prefix=()):
         yield from places(part, (*prefix, key))
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.randoms(use_true_random=False), st.sampled_from(["other", "remove", "text", "none", "list", "extra"]))
 def test_no_signed_forgery_is_accepted_or_crashes(honest, tmp_path_factory, draw, kind):
     """One value of a result is changed, by more than another machine could, and everything is signed anew."""
@@ -422,9 +423,11 @@ def test_no_signed_forgery_is_accepted_or_crashes(honest, tmp_path_factory, draw
         inside[place[-1]] = 2 * old + draw.choice([-3, 1, 10])
     else:
         inside[place[-1]] = {"text": "x", "none": None, "list": []}.get(kind, not old)
-    if data == read(path):
-        return
+    before = read_result(path)
     path.write_text(json.dumps(data))
+    with contextlib.suppress(FileError):
+        if read_result(path) == before:  # a default that is left out says the same
+            return
     try:
         seal(copy)
     except (TypeError, KeyError, AttributeError):
