@@ -125,7 +125,7 @@ def test_a_direction_turned_anywhere_is_caught(data: st.DataObject, angle: float
     assert not check("hist", ROTATED, turn).ok
 
 
-@pytest.mark.parametrize("name", ["hist", "sort", "dyck2"])
+@pytest.mark.parametrize("name", ["hist", "sort", pytest.param("dyck2", marks=pytest.mark.slow)])
 def test_another_writer_or_last_reader_is_caught(name: str) -> None:
     model, evidence = sample(name, ROTATED)
     nodes = [*evidence.model.writers, "logits", None]

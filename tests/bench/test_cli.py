@@ -122,6 +122,7 @@ def test_certificates_are_printed_written_and_fail_with_exit_1(call, tmp_path, q
     assert "necessity (resample)" in out
 
 
+@pytest.mark.slow
 def test_certificates_of_several_processes_come_in_order(call, tmp_path):
     cases = ["sort@v3n3", "frac_prevs@v2n3", "hist@v2n3"]  # the slowest first
     code, out, err = call("certify", *cases, "--ablation", "mean", "--workers", 2, "-o", tmp_path)

@@ -53,6 +53,7 @@ def test_variants_are_as_promised() -> None:
         assert sum(variant in recipe.variants for recipe in RECIPES) >= len(RECIPES) / 3, variant
 
 
+@pytest.mark.slow
 def test_circuits_range_over_depths_and_heads_and_kinds() -> None:
     models = [plain(program) for program in PROGRAMS]
     heads = [len({site for site in m.provenance.sites.values() if site.startswith("a")}) for m in models]

@@ -93,6 +93,7 @@ def test_names_of_a_case_hold_all_there_is_to_know() -> None:
     )
 
 
+@pytest.mark.slow
 def test_selection_takes_fit_programs_and_a_longer_season_begins_like_a_shorter_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

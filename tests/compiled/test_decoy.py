@@ -94,7 +94,7 @@ def test_a_tiny_model_gets_a_small_decoy() -> None:
     assert "decoy" in model.provenance.directions
 
 
-@pytest.mark.parametrize("case_id", ["hist/decoy", "sort/permute+pad+decoy#1"])
+@pytest.mark.parametrize("case_id", ["hist/decoy", pytest.param("sort/permute+pad+decoy#1", marks=pytest.mark.slow)])
 def test_the_certificate_is_green(case_id: str) -> None:
     c = case(case_id)
     claims = certify(c, ["resample"], n_samples=200).claims

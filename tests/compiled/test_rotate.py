@@ -138,6 +138,7 @@ def test_what_float32_cannot_hold_runs_in_float64() -> None:
     assert model.to(dtype=torch.float32).batch(inputs) != model.program.batch(inputs)
 
 
+@pytest.mark.slow
 def test_bits_do_not_hang_on_threads_or_process() -> None:
     code = (
         "from gaugeblock.compiled.compiler import compile\n"

@@ -27,6 +27,9 @@ ids = Tokens()
 TOKENS = torch.tensor(np.random.default_rng(0).integers(0, 9, size=(5, 7)))
 
 
+LONG = ("add/", "dyck2/")
+
+
 def sites_of(model: Any) -> list[str]:
     cfg = model.cfg
     names = ["embed", "pos"]
@@ -72,7 +75,9 @@ def own_function(model: Any, site: str) -> Any:
     return (lambda x: ov(x, head)) if part else lambda x: pattern(x, head) @ ov(x, head)
 
 
-@pytest.mark.parametrize("case_id", suite("quick"))
+@pytest.mark.parametrize(
+    "case_id", [pytest.param(c, marks=pytest.mark.slow if c.startswith(LONG) else ()) for c in suite("quick")]
+)
 def test_its_own_specification_changes_nothing_and_a_random_one_does(case_id: str) -> None:
     c = case(case_id)
     model, tokens = c.model.to(dtype=torch.float64), c.pairs.clean[::12]

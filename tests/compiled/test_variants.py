@@ -68,6 +68,7 @@ def test_padding_varies_and_is_as_large_as_the_circuit() -> None:
     assert ((means >= low) & (means <= high)).float().mean() > 0.9
 
 
+@pytest.mark.slow
 def test_circuit_heads_stand_in_every_slot_alike() -> None:
     """Heads of a layer are exchangeable: over seeds, the counting head of hist is uniform over the slots."""
     model = compile(get("hist"))

@@ -52,8 +52,8 @@ class Tab:
         """A click with the mouse on the first element that is meant, which leads to another page."""
         place = f"document.querySelector({json.dumps(selector)})"
         at = await self.read(
-            f"(() => {{ const e = {place}; e.scrollIntoView({{block: 'center', behavior: 'instant'}}); const r = e.getClientRects()[0];"
-            " return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+            f"(() => {{ const e = {place}; e.scrollIntoView({{block: 'center', behavior: 'instant'}});"
+            " const r = e.getClientRects()[0]; return [r.x + r.width / 2, r.y + r.height / 2]; })()"
         )
         mouse = {"x": at[0], "y": at[1], "button": "left", "clickCount": 1}
         await self.call("Input.dispatchMouseEvent", type="mousePressed", **mouse)
