@@ -94,7 +94,7 @@ def suite(name: str) -> list[str]:
 
     Args:
         name: one of SUITES; "stress:decoys", one family of `stress`; "season:7", generated programs that the seed 7
-            fixes, or "season:7:30", so many of them (`gaugeblock.suites.seasons`; finding them takes a minute or two).
+            fixes, or "season:7:30", so many of them (`gaugeblock.suites.seasons`; finding them takes minutes).
 
     Raises UnknownName, and InputError for a season that cannot be.
     """
