@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import math
-import re
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +12,7 @@ import torch
 
 from gaugeblock.evaluation import evaluate
 from gaugeblock.methods import check_method
+from support.documents import python_blocks, run_block
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,20 +36,10 @@ def test_eap_by_hand_is_a_method_and_gives_what_eap_gives() -> None:
 @pytest.mark.parametrize("document", ["README.md"])
 def test_python_in_the_documents_runs(document: str) -> None:
     """Each line `expression  # -> value` is checked."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), flags=re.DOTALL)
+    blocks = python_blocks((ROOT / document).read_text())
     assert blocks
     for block in blocks:
-        names: dict[str, object] = {}
-        lines: list[str] = []
-        for line in block.splitlines():
-            code, arrow, value = line.partition("# -> ")
-            if arrow:
-                exec("\n".join(lines), names)
-                lines = []
-                assert eval(code, names) == eval(value, names), line
-            else:
-                lines.append(line)
-        exec("\n".join(lines), names)
+        run_block(block, {})
 
 
 def test_a_counting_head_of_sort_is_a_function_and_a_wrong_one_shows_where() -> None:

@@ -110,16 +110,11 @@ def swap(
 
 def _certified(case: str, ablations: tuple[str, ...]) -> "Certificate":
     """In a worker: one case certified, on one thread."""
-    import torch
-
     from gaugeblock.certificate import certify as check
+    from gaugeblock.environment import one_thread
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return check(load_case(case), ablations)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _model_and_tokens(name: str, data: Path | None, seed: int) -> "tuple[CompiledModel, Tensor]":

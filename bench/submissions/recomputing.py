@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
+from gaugeblock.environment import one_thread
 from gaugeblock.results import CaseRecord, Result
 from gaugeblock.submissions.comparing import RERUN, differences, largest_difference
 from gaugeblock.submissions.folder import shown
@@ -50,26 +51,21 @@ class Findings:
 
 def check_part(part: Part) -> Findings:
     """Build the case of a part and check all that is said of it, on one thread. Never raises for what it reads."""
-    import torch
-
     from gaugeblock.cases import case as load_case
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     found = Findings()
-    try:
-        case = load_case(part.cases[0].id)
-        for record in part.cases:
-            found.counts["cases"] += 1
-            found.problems["cases"] += _case_problems(record, case)
-        for i, result in enumerate(part.results):
-            _check_result(result, case, found)
-            if i in part.again:
-                _run_again(result, case, part.method, found)
-    except Exception as error:
-        found.problems["cases"].append(f"{part.cases[0].id}: {type(error).__name__}: {error}")
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread():
+        try:
+            case = load_case(part.cases[0].id)
+            for record in part.cases:
+                found.counts["cases"] += 1
+                found.problems["cases"] += _case_problems(record, case)
+            for i, result in enumerate(part.results):
+                _check_result(result, case, found)
+                if i in part.again:
+                    _run_again(result, case, part.method, found)
+        except Exception as error:
+            found.problems["cases"].append(f"{part.cases[0].id}: {type(error).__name__}: {error}")
     return found
 
 

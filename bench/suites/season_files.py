@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal, TypeVar, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gaugeblock.environment import versions
+from gaugeblock.environment import one_thread, versions
 from gaugeblock.programs.errors import FileError, GaugeblockError, InputError
 from gaugeblock.programs.generation.season import SEED_BITS, VERSION, check_seed
 from gaugeblock.results import write_json
@@ -259,15 +259,9 @@ def _hashes(ids: Sequence[str], workers: int) -> Iterator[str]:
 
 def _hash(case_id: str) -> str:
     """In one thread; what the case holds is let go of."""
-    import torch
-
     from gaugeblock.cases import case
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         found = case(case_id).hash
-    finally:
-        torch.set_num_threads(threads)
     case.cache_clear()
     return found

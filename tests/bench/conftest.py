@@ -1,5 +1,7 @@
 """Made-up cases and results: records as a run would leave them, without any model."""
 
+import importlib.util
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 
 from gaugeblock.metrics.recovery import stratum
 from gaugeblock.results import CaseRecord, Claim, Result, case_path, result_path, write_json
+from gaugeblock.running import jobs, runner
 from gaugeblock.scoring import recovery_scores, strengths
 
 
@@ -103,3 +106,18 @@ def write_records(out: Path, *records: CaseRecord | Result) -> None:
 def make() -> SimpleNamespace:
     """`make.case`, `make.result`, `make.failure` and `make.write`."""
     return SimpleNamespace(case=make_case, result=make_result, failure=make_failure, write=write_records)
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The stand-ins of stand_ins.py, in place for this process."""
+    spec = importlib.util.spec_from_file_location("stand_ins", Path(__file__).parent / "stand_ins.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in module.MODULES:
+        monkeypatch.setitem(sys.modules, name, module.stand_in(name))
+    monkeypatch.setattr(runner, "case_ids", list)
+    monkeypatch.setattr(jobs, "is_ours", lambda case: True)
+    return module

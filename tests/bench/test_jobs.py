@@ -1,6 +1,5 @@
 """Whether a job's result is there: the ends of its file say what all of it says, and no case is built to know."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -105,18 +104,6 @@ def test_only_cases_of_our_own_programs_are_known_without_being_built(tmp_path):
     assert not is_ours("no_such_program")
     assert mine.build.__module__ != get(Recipe.parse("sort").program).build.__module__
     assert not (mine.build.__module__ or "").startswith("gaugeblock")
-
-
-@pytest.fixture
-def stand_ins(monkeypatch):
-    spec = importlib.util.spec_from_file_location("stand_ins", Path(__file__).parent / "stand_ins.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for name in module.MODULES:
-        monkeypatch.setitem(sys.modules, name, module.stand_in(name))
-    monkeypatch.setattr(runner, "case_ids", list)
-    monkeypatch.setattr(jobs, "is_ours", lambda case: True)
-    return module
 
 
 def test_a_run_with_nothing_left_builds_no_case(stand_ins, tmp_path, monkeypatch):

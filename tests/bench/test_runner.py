@@ -1,7 +1,6 @@
 """The runner: what happens to jobs that fail, hang or kill their process, and to runs that are killed."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import random
@@ -22,19 +21,6 @@ from gaugeblock.results import case_path, certificate_path, read_case, read_resu
 from gaugeblock.running import jobs, runner
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture
-def stand_ins(monkeypatch):
-    """The stand-ins of stand_ins.py, in place for this process."""
-    spec = importlib.util.spec_from_file_location("stand_ins", HERE / "stand_ins.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for name in module.MODULES:
-        monkeypatch.setitem(sys.modules, name, module.stand_in(name))
-    monkeypatch.setattr(runner, "case_ids", list)
-    monkeypatch.setattr(jobs, "is_ours", lambda case: True)
-    return module
 
 
 @pytest.fixture

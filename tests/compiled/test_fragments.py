@@ -1,6 +1,5 @@
 """Programs compiled for the inside of a model: what plain Python says of the stream they read is what they write."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from gaugeblock.compiled.variants.registry import apply_variants
 from gaugeblock.programs.errors import CompileError, FileError, ProgramError, UnknownName
 from gaugeblock.programs.language import causal, indices, key, query, where
 from gaugeblock.programs.registry import get
+from support.documents import python_blocks, run_block
 from support.tasks import RANDOM, random_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -359,24 +359,10 @@ def test_fitted_writes_are_means_and_least_squares() -> None:
 
 
 def test_the_section_of_the_documents_runs() -> None:
-    """Each line `expression  # -> value` is checked."""
     text = (ROOT / "docs" / "swap.md").read_text()
     section = text.split("\n## A compiled fragment\n")[1].split("\n## ")[0]
     names: dict[str, Any] = {}
-    checked = 0
-    for block in re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL):
-        lines: list[str] = []
-        for line in block.splitlines():
-            code, arrow, value = line.partition("# -> ")
-            if arrow:
-                exec("\n".join(lines), names)
-                lines = []
-                assert eval(code, names) == eval(value, names), line
-                checked += 1
-            else:
-                lines.append(line)
-        exec("\n".join(lines), names)
-    assert checked == 3
+    assert sum(run_block(block, names) for block in python_blocks(section)) == 3
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
