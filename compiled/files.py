@@ -38,18 +38,22 @@ from gaugeblock.programs.operations import GraphNode
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.registry import get
 
-FORMAT = 3
+FORMAT = 4
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def content_hash(model: CompiledModel) -> str:
-    """sha256 over the weights, by name and in float64, and what they are for."""
+    """sha256 over the weights, by name and in float64, and what they are for.
+
+    Without `error_bound`: it says how a machine computes, and where it was measured it varies with threads.
+    """
     digest = hashlib.sha256()
     for name in sorted(model.weights):
         array = np.ascontiguousarray(model.weights[name], dtype="<f8")
         digest.update(f"{name}{array.shape}".encode())
         digest.update(array.tobytes())
-    digest.update(json.dumps(_record(model), sort_keys=True).encode())
+    record = {name: value for name, value in _record(model).items() if name != "error_bound"}
+    digest.update(json.dumps(record, sort_keys=True).encode())
     return digest.hexdigest()
 
 

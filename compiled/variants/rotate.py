@@ -155,8 +155,7 @@ def _error_bound(model: CompiledModel, turned: Weights, dtype: torch.dtype) -> f
     Each read, the sum of a few numbers before, is now a product of d_model terms, or of d_head for a score: its error
     is as many times the unit of rounding times the lengths of both sides. These are the length of the stream, and that
     of the inner vectors of a head relative to what it was. Padding and decoys are taken to be no longer than the
-    program's own variables. Also, what was exactly zero is so no more, which a heavy sink multiplies. All rounded up to
-    a power of two, so that the model's hash does not hang on a last bit.
+    program's own variables. Also, what was exactly zero is so no more, which a heavy sink multiplies.
     """
     lowered, name = model.lowered, str(dtype).removeprefix("torch.")
     bound = model.error_bound
@@ -176,7 +175,7 @@ def _error_bound(model: CompiledModel, turned: Weights, dtype: torch.dtype) -> f
                 longer.append(after / before if before else 1.0)
     d_head, d_model = turned["blocks.0.attn.W_O"].shape[1:]
     growth = (d_model + d_head) * math.hypot(*lengths) * max(longer)
-    return 2.0 ** math.frexp(growth * (bound + ROUNDING[name] * LOGIT * heaviest))[1]
+    return growth * (bound + ROUNDING[name] * LOGIT * heaviest)
 
 
 def _length(array: np.ndarray) -> float:
