@@ -119,15 +119,14 @@ def _attend(lowered: Lowered, op: Attention, codes: Mapping[str, Codes], replace
 def _sink_holds(lowered: Lowered, op: Attention, see: Callable[[Port, str], Codes]) -> Bool[np.ndarray, " input"]:
     """Whether BOS holds what makes it the sink: without that, it is not defined what a query that selects nothing sees.
 
-    What a variable holds there anyway is subtracted, so that it has to be there.
+    Variables hold nothing there, or what they hold anyway is subtracted, so that it has to be there.
     """
     holds = (see("k", BOS)[:, 0] == 0) & (see("v", BOS)[:, 0] == 0)
     keys: list[tuple[Port, str]] = [("k", c.key) for c in op.conditions] + [("v", r.source) for r in op.reads]
     keys += [("k", op.ranking.variable)] if op.ranking is not None else []
     for port, name in keys:
         held = lowered.variables[name].empty
-        if held is not None:
-            holds &= see(port, name)[:, 0] == held
+        holds &= see(port, name)[:, 0] == (NOTHING if held is None else held)
     return holds
 
 

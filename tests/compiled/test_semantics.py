@@ -1,11 +1,15 @@
 """The lowered program, run on codes, is the program."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.lowered import Table
-from gaugeblock.compiled.semantics import NOTHING, run
+from gaugeblock.compiled.semantics import NOTHING, UNKNOWN, run
+from gaugeblock.programs.language import key, query
+from gaugeblock.programs.program import program
 from gaugeblock.programs.registry import get
 from support.various import VARIOUS
 
@@ -38,3 +42,21 @@ def test_bos_and_pad_rows_hold_nothing() -> None:
     codes = run(model.lowered, tokens)
     for name in ("tokens", *(op.out for op in model.lowered.operations if isinstance(op, Table))):
         assert (codes[name][tokens >= model.bos] == NOTHING).all()
+
+
+def test_what_a_broken_sink_says_is_not_known() -> None:
+    """Without its mark BOS attends to everything, and a query that selects nothing sees what comes of that."""
+
+    @program(vocab=range(3), max_len=4)
+    def after_the_next_of_that_rank(tokens: Any, indices: Any) -> Any:
+        rank = (key(tokens) < query(tokens)).count()
+        found = (key(rank) == query(rank)).best(indices).get(tokens)
+        return (key(indices) == query(indices + 1)).get(found, default=0)
+
+    model = compile(after_the_next_of_that_rank)
+    tokens = model.encode([[2, 0, 1]]).numpy()
+    (head,) = (op.name for op in model.lowered.operations if "found" in op.outs)
+    unmarked = np.full_like(tokens, NOTHING)
+    codes = run(model.lowered, tokens, {(head, "k", "bos"): unmarked})["logits"]
+    assert run(model.lowered, tokens)["logits"][0, 1:].tolist() == [0, 1, 0]
+    assert codes[0, 1:].tolist() == [0, 1, UNKNOWN]
