@@ -23,6 +23,16 @@ addEventListener("load", () => setTimeout(() => {
   seen.requests = performance.getEntriesByType("resource").length;
   seen.unlabelled = [...document.querySelectorAll("select, input")].filter((e) => !e.labels.length).length;
   const click = (element) => element.dispatchEvent(new Event("change", { bubbles: true }));
+  const title = document.querySelector("table.sortable th[title^='2 ×']");
+  if (title) {
+    const table = title.closest("table");
+    const names = () => [...table.querySelectorAll("tbody th a")].map((a) => a.textContent);
+    seen.orders = [names()];
+    for (const _ of "123") {
+      title.querySelector("button").click();
+      seen.orders.push([title.getAttribute("aria-sort"), ...names()]);
+    }
+  }
   const box = document.querySelector(".circuit-box");
   if (box) {
     const count = () => ["hit", "miss"].map((kind) => box.querySelectorAll("[data-edge]." + kind).length);
@@ -98,7 +108,11 @@ def test_every_page_works_at_this_width(site, tmp_path, width):
         assert (found["width"], found["requests"], found["unlabelled"]) == (width, 0, 0), path
         assert found["scroll"] <= width, path
         seen[path.partition("/")[0]] = found
-    case, compare = seen["cases"], seen["compare.html"]
+    index, case, compare = seen["index.html"], seen["cases"], seen["compare.html"]
+    order = index["orders"][0]
+    down = [name for name in order if name != "bad"] + ["bad"]  # what failed comes last, whichever way
+    up = [*reversed(down[:-1]), "bad"]
+    assert index["orders"][1:] == [["descending", *down], ["ascending", *up], [None, *order]]
     assert case["followed"] == METHOD
     assert case["perfect"] == [20, 0]
     assert case["listed"] == "20"

@@ -10,7 +10,7 @@ from typing import Any
 class Page(HTMLParser):
     """Collects tags with their attributes, and what scripts and tags hold."""
 
-    VOID = frozenset({"meta", "link", "input", "img", "br"})
+    VOID = frozenset({"meta", "link", "input", "img", "br", "wbr"})
 
     def __init__(self, path: Path) -> None:
         super().__init__()
