@@ -131,13 +131,13 @@ def _score(case: "Case", task: Task, found: Attribution, signed: bool) -> dict[s
     truth, graph = case.truth(task.ablation), case.model.graph
     relative = _relative_noise(case)
     noise = noise_floor(found.edges.values(), relative)
-    scored = [Scored.of(graph.edges, c, found.edges, signed, noise, stratum) for c in truth.alternatives]
-    best = max(scored, key=lambda s: (s.recovery["skill"] or 0.0, s.recovery["auprc"] or 0.0))
+    scored = [(Scored.of(graph.edges, c.edges, found.edges, signed, noise, stratum), c) for c in truth.alternatives]
+    best, circuit = max(scored, key=lambda s: (s[0].recovery["skill"] or 0.0, s[0].recovery["auprc"] or 0.0))
     does = behaviour(task, best.names, best.ranks, best.labels)
     node_noise = noise_floor(found.nodes.values(), relative)
-    nodes = Scored.of(graph.writers, truth.nodes, found.nodes, signed, node_noise, node_stratum)
+    nodes = Scored.of(graph.writers, circuit.nodes, found.nodes, signed, node_noise, node_stratum)
     into_ports = pool_ports(found.edges, graph, signed)
-    ports = Scored.of(tuple(into_ports), truth.ports, into_ports, signed, noise, port_stratum)
+    ports = Scored.of(tuple(into_ports), circuit.ports, into_ports, signed, noise, port_stratum)
     recovery = best.recovery | nodes.named("node") | ports.named("port")
     return {
         "metrics_version": METRICS_VERSION,

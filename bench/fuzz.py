@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, final
 
 import numpy as np
 
+from gaugeblock.environment import one_thread
 from gaugeblock.programs.errors import CompileError, FileError, GaugeblockError
 from gaugeblock.programs.generation.coverage import CONSTRUCTS, constructs
 from gaugeblock.programs.generation.generator import generate
@@ -171,10 +172,8 @@ def _outcomes(seeds: list[int], workers: int, without: tuple[str, ...], progress
 
 
 def _chunk(seeds: list[int], without: tuple[str, ...]) -> list[Outcome]:
-    import torch
-
-    torch.set_num_threads(1)
-    return [_outcome(seed, without) for seed in seeds]
+    with one_thread():
+        return [_outcome(seed, without) for seed in seeds]
 
 
 def _outcome(seed: int, without: tuple[str, ...]) -> Outcome:

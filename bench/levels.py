@@ -20,6 +20,10 @@ class Classes:
     negatives: frozenset[str]
     ignored: frozenset[str]
 
+    def only(self, names: frozenset[str]) -> "Classes":
+        """With the positives among these names; the others are ignored."""
+        return Classes(self.positives & names, self.negatives, self.ignored | (self.positives - names))
+
     def to_dict(self) -> dict[str, list[str]]:
         """Sorted lists, for JSON."""
         return {name: sorted(getattr(self, name)) for name in ("positives", "negatives", "ignored")}

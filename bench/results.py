@@ -205,6 +205,14 @@ def read_case(path: str | Path) -> CaseRecord:
     return _read(Path(path), CaseRecord)
 
 
+def holds_case(path: str | Path, case_hash: str) -> bool:
+    """Whether the record of this version of a case is there."""
+    try:
+        return read_case(path).hash == case_hash
+    except FileError:
+        return False
+
+
 def case_path(out: str | Path, case: str, ablation: str) -> Path:
     """Where a run writes the record of a case."""
     return Path(out) / "cases" / f"{_slug(case)}.{ablation}.json"

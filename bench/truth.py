@@ -14,6 +14,7 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float
 
+from gaugeblock.compiled.graph import parse_edge
 from gaugeblock.compiled.inert import Inert
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.effects import Effects
@@ -45,6 +46,16 @@ class Witness:
     pair: int
     effect: float
     kappa: float
+
+
+@final
+@dataclass(frozen=True)
+class Alternative:
+    """Classes of edges, nodes and ports where one of several sufficient sets is the circuit."""
+
+    edges: Classes
+    nodes: Classes
+    ports: Classes
 
 
 @final
@@ -97,15 +108,18 @@ class Truth:
         return frozenset(self.reads)
 
     @property
-    def alternatives(self) -> tuple[Classes, ...]:
-        """What a method's edges are compared with, the best match counting: one for each minimal sufficient set, in
-        which positives that only other such sets hold are ignored."""
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """What a method is compared with, the best match of its edges counting: one for each minimal sufficient set.
+        Positives that only other such sets hold are ignored, and with them the nodes and ports only they touch."""
         sets = self.sufficient.sets
+        if len(sets) < 2:
+            return (Alternative(self.edges, self.nodes, self.ports),)
         found = []
-        for own in sets[:1] if len(sets) < 2 else sets:
-            private = frozenset().union(*sets) - own
-            found.append(Classes(self.positives - private, self.negatives, self.ignored | (self.positives & private)))
-        return tuple(found) or (self.edges,)
+        for own in sets:
+            kept = self.positives - (frozenset().union(*sets) - own)
+            writers, readers = (frozenset(parse_edge(edge)[end] for edge in kept) for end in (0, 1))
+            found.append(Alternative(self.edges.only(kept), self.nodes.only(writers), self.ports.only(readers)))
+        return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
         """The label file: all that the checker is told."""

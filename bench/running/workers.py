@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, final
 
 from gaugeblock.environment import checkout, versions
-from gaugeblock.programs.errors import FileError, GaugeblockError
-from gaugeblock.results import Result, case_path, certificate_path, read_case, write_json
+from gaugeblock.programs.errors import GaugeblockError
+from gaugeblock.results import Result, case_path, certificate_path, holds_case, write_json
 from gaugeblock.running.devices import held_device
 from gaugeblock.running.jobs import Job, is_done, recorded_hash
 
@@ -82,11 +82,7 @@ def _case(job: Job) -> tuple[Any, str]:
     case = load_case(job.case)
     path = case_path(job.out, job.case, job.ablation)
     proof = certificate_path(job.out, job.case, [job.ablation])
-    try:
-        known = read_case(path).hash == case.hash and proof.exists()
-    except FileError:
-        known = False
-    if not known:
+    if not (holds_case(path, case.hash) and proof.exists()):
         certificate = certify(case, [job.ablation])
         certificate.write(proof)
         pictures = write_pictures(case, job.out)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from gaugeblock.programs.errors import FileError, MethodError
-from gaugeblock.results import Result, case_path, read_case, read_result, result_path, write_json, write_text
+from gaugeblock.results import Result, case_path, holds_case, read_result, result_path, write_json, write_text
 from gaugeblock.submissions.formats import Level, read_eap_ig, to_eap_ig
 from gaugeblock.submissions.manifest import IMPORTED
 
@@ -66,11 +66,7 @@ def import_scores(
     )
     result = Result.model_validate(rescore(result, built).model_dump())
     record = case_path(out, built.id, ablation)
-    try:
-        known = read_case(record).hash == built.hash
-    except FileError:
-        known = False
-    if not known:
+    if not holds_case(record, built.hash):
         write_json(record, case_record(built, ablation, certify(built, [ablation])))
     write_json(result_path(out, method, built.id, ablation, seed), result)
     return result

@@ -20,7 +20,7 @@ from gaugeblock.programs.errors import UnknownName
 from gaugeblock.programs.registry import get
 from gaugeblock.sufficient import Sufficient, sufficient_sets
 from gaugeblock.suites.named import suite
-from gaugeblock.truth import ABLATIONS, Truth, find_witnesses, label
+from gaugeblock.truth import ABLATIONS, Alternative, Truth, find_witnesses, label
 from support.naive import patched, writers
 
 
@@ -207,26 +207,40 @@ def test_what_zeros_wake_is_ignored() -> None:
     assert float((change * c.pairs.positions[..., None]).max()) > 1
 
 
+EDGES = ("embed->a0.h0.v", "a0.h0->logits", "embed->a0.h1.v", "a0.h1->logits", "pos->a0.h1.k", "pos->a0.h0.k")
+
+
+def named(letters: str) -> frozenset[str]:
+    return frozenset(EDGES["abcdef".index(letter)] for letter in letters)
+
+
 def truth_of(positives: str, sets: tuple[str, ...]) -> Truth:
     """Edges a to f, of which f is negative; the sets suffice."""
-    edges = Classes(frozenset(positives), frozenset("f"), frozenset("abcde") - frozenset(positives))
+    classes = Classes(named(positives), named("f"), named("abcde") - named(positives))
+    nodes = Classes(frozenset({"embed", "a0.h0", "a0.h1"}), frozenset({"m0"}), frozenset({"pos"}))
+    ports = Classes(frozenset({"a0.h0.v", "a0.h1.v"}), frozenset({"a0.h0.k"}), frozenset({"a0.h1.k"}))
+    sufficient = Sufficient(tuple(map(named, sets)), "enumeration", 32)
     none = Classes(frozenset(), frozenset(), frozenset())
-    sufficient = Sufficient(tuple(map(frozenset, sets)), "enumeration", 32)
-    return Truth("resample", edges, none, none, none, frozenset(), (), sufficient, {}, {}, False)
+    return Truth("resample", classes, nodes, ports, none, frozenset(), (), sufficient, {}, {}, False)
 
 
 def test_where_several_sets_suffice_each_is_a_reading_of_the_truth() -> None:
     truth = truth_of("abcd", ("ab", "acd"))
-    assert truth.alternatives == (
-        Classes(frozenset("ab"), frozenset("f"), frozenset("cde")),
-        Classes(frozenset("acd"), frozenset("f"), frozenset("be")),
-    )
+    one, other = truth.alternatives
+    assert one.edges == Classes(named("ab"), named("f"), named("cde"))
+    assert other.edges == Classes(named("acd"), named("f"), named("be"))
+    # a node or port that only the other set touches is ignored with its edges
+    assert one.nodes == Classes(frozenset({"embed", "a0.h0"}), frozenset({"m0"}), frozenset({"pos", "a0.h1"}))
+    assert one.ports == Classes(frozenset({"a0.h0.v"}), frozenset({"a0.h0.k"}), frozenset({"a0.h1.k", "a0.h1.v"}))
+    assert other.nodes == Classes(frozenset({"embed", "a0.h1"}), frozenset({"m0"}), frozenset({"pos", "a0.h0"}))
+    assert other.ports == truth.ports
     # d, which matters and which no set needs, is true in each; e, which only a set holds, stays ignored
     truth = truth_of("abcd", ("ab", "ace"))
-    assert [a.positives for a in truth.alternatives] == [frozenset("abd"), frozenset("acd")]
-    assert all(a.negatives == frozenset("f") and "e" in a.ignored for a in truth.alternatives)
+    assert [a.edges.positives for a in truth.alternatives] == [named("abd"), named("acd")]
+    assert all(a.edges.negatives == named("f") and named("e") <= a.edges.ignored for a in truth.alternatives)
     for sets in ((), ("ab",), ("abcd",)):
-        assert truth_of("abcd", sets).alternatives == (truth_of("abcd", sets).edges,)
+        truth = truth_of("abcd", sets)
+        assert truth.alternatives == (Alternative(truth.edges, truth.nodes, truth.ports),)
 
 
 def test_the_best_matching_reading_counts() -> None:
@@ -238,8 +252,9 @@ def test_the_best_matching_reading_counts() -> None:
     again = Case(c.recipe, c.program, c.model)
     again._truths["resample"] = replace(known, sufficient=Sufficient(sets, "enumeration", 2))
 
-    def skill(found: frozenset[str]) -> float:
-        return evaluate(lambda task: {edge: float(edge in found) for edge in task.graph.edges}, again).scores["skill"]
+    def skills(found: frozenset[str]) -> list[float]:
+        scores = evaluate(lambda task: {edge: float(edge in found) for edge in task.graph.edges}, again).scores
+        return [scores[name] for name in ("skill", "node_skill", "port_skill")]
 
-    assert skill(sets[0]) == skill(sets[1]) == 1.0
-    assert skill(sets[0] & sets[1]) < 1.0
+    assert skills(sets[0]) == skills(sets[1]) == [1.0, 1.0, 1.0]
+    assert skills(sets[0] & sets[1])[0] < 1.0
