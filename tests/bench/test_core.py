@@ -1,9 +1,6 @@
 """The suite `core`: what it is made of, that its cases stay what they are, and that places in them say nothing."""
 
 import json
-import os
-import subprocess
-import sys
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -23,11 +20,6 @@ from gaugeblock.suites.named import CORE
 
 RECIPES = [Recipe.parse(case_id) for case_id in CORE]
 PROGRAMS = [recipe.program for recipe in RECIPES]
-SMALL = (
-    "frac_prevs/permute+pad+soft+rotate#1",
-    "average/permute+pad+camouflage+rotate#1",
-    "last_seen/permute+pad+decoy+rotate#1",
-)
 LAYOUTS = 40
 
 
@@ -83,6 +75,7 @@ def shape(model: CompiledModel) -> str:
     return str(nx.weisfeiler_lehman_graph_hash(graph, node_attr="kind", iterations=12))
 
 
+@pytest.mark.slow
 def test_no_two_circuits_have_one_shape() -> None:
     shapes: dict[str, list[str]] = {}
     for program in PROGRAMS:
@@ -112,29 +105,6 @@ def test_a_case_changes_with_its_version_only(case_id: str) -> None:
         f"{case_id} is another case than version {entry['version']}: its weights, pairs or truth have changed. "
         "If that is meant, raise its version with `python benchmarks/freeze_core.py`"
     )
-
-
-@pytest.mark.slow
-def test_hashes_do_not_depend_on_the_number_of_threads() -> None:
-    code = (
-        "import sys, torch, gaugeblock as gb\n"
-        "print(torch.get_num_threads(), *[gb.case(case_id).hash for case_id in sys.argv[1:]])"
-    )
-    running = []
-    for n in ("1", "2"):
-        threads = {f"{library}_NUM_THREADS": n for library in ("OMP", "MKL", "OPENBLAS")}
-        environment = {
-            **os.environ,
-            **threads,
-            "OMP_WAIT_POLICY": "passive",
-        }  # threads that wait leave the core to others
-        command = [sys.executable, "-W", "ignore", "-c", code, *SMALL]
-        running.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
-    one, two = (process.communicate(timeout=600)[0].split() for process in running)
-    assert [process.returncode for process in running] == [0, 0]
-    assert one[0] == "1"
-    assert len(one) == 1 + len(SMALL)
-    assert one[1:] == two[1:]
 
 
 # --- places say nothing --------------------------------------------------------------------------------------------
