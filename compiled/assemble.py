@@ -10,9 +10,9 @@ from gaugeblock.compiled.heads import HeadWeights, head_weights
 from gaugeblock.compiled.layout import Layout
 from gaugeblock.compiled.lowered import BOS, INDICES, PRESENT, Attention, Lowered, Table
 from gaugeblock.compiled.schedule import Schedule
-from gaugeblock.compiled.tables import value_key
 from gaugeblock.compiled.units import Units, joined, table_units, total_units
 from gaugeblock.programs.errors import CompileError
+from gaugeblock.programs.operations import value_key
 
 LOGIT = 10.0
 """Logit of the right output; the others are 0."""

@@ -378,7 +378,10 @@ def sumset(sets: list[tuple[Any, ...]]) -> tuple[Any, ...] | None:
     """All sums of one number of each set, ascending; None if there are too many."""
     total: set[Any] = {0}
     for values in sets:
-        total = {a + b for a in total for b in values}
-        if len(total) > MAX_VALUES:
-            return None
+        more: set[Any] = set()
+        for b in values:  # one at a time: there may be far more pairs than sums are allowed
+            more.update(a + b for a in total)
+            if len(more) > MAX_VALUES:
+                return None
+        total = more
     return ordered(total)

@@ -27,10 +27,10 @@ from gaugeblock.compiled.lowered import (
 )
 from gaugeblock.compiled.radix import radix_weights
 from gaugeblock.compiled.sharing import heavy_sinks, share_heads
-from gaugeblock.compiled.tables import Column, predicate_table, value_key
+from gaugeblock.compiled.tables import Column, predicate_table
 from gaugeblock.programs.errors import CompileError
 from gaugeblock.programs.expression import Constant, Elementwise, Get, Indices, Mean, Select, SOp, Sum, Tokens, located
-from gaugeblock.programs.operations import MISSING
+from gaugeblock.programs.operations import MISSING, value_key
 
 MAX_PREDICATE = 2_000_000
 """Largest number of entries of what a head's condition says of keys and queries."""

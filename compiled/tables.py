@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from gaugeblock.compiled.selectors import Predicate, grid
-from gaugeblock.programs.operations import apply
+from gaugeblock.programs.operations import apply, plain, value_key
 
 UNREACHABLE = -1
 """Code of a table entry at which the function has no value (it raised): no input leads there."""
@@ -25,11 +25,6 @@ class Column:
 
     codes: Int[np.ndarray, "..."]
     values: tuple[Any, ...]
-
-
-def value_key(value: Any) -> tuple[bool, Any]:
-    """What makes two values the same: True is not 1, but 1 is Fraction(1)."""
-    return isinstance(value, bool), value
 
 
 def ordered(values: Iterable[Any]) -> tuple[Any, ...]:
@@ -59,7 +54,8 @@ def elementwise(f: Callable[..., Any], columns: Sequence[Column]) -> Column:
     results = []
     for combination in zip(*indices, strict=True):
         try:
-            results.append((True, apply(f, tuple(c.values[i] for c, i in zip(columns, combination, strict=True)))))
+            given = tuple(c.values[i] for c, i in zip(columns, combination, strict=True))
+            results.append((True, plain(apply(f, given))))
         except Exception:  # not defined here: sound supersets of value sets hold combinations that never occur
             results.append((False, None))
     values = ordered(v for ok, v in results if ok)
@@ -92,7 +88,7 @@ def sums(values: Sequence[Any], n: int, limit: int) -> list[Any] | None:
     if found is None:
         return None
     scale, by_size = found
-    return [_plain(Fraction(s, scale)) for s in sorted(set().union({0}, *by_size))]
+    return [plain(Fraction(s, scale)) for s in sorted(set().union({0}, *by_size))]
 
 
 def means(values: Sequence[Any], n: int, limit: int) -> list[Any] | None:
@@ -101,7 +97,7 @@ def means(values: Sequence[Any], n: int, limit: int) -> list[Any] | None:
     if found is None:
         return None
     scale, by_size = found
-    distinct = {Fraction(s, scale * m) for m, reached in enumerate(by_size, start=1) for s in reached}
+    distinct = {plain(Fraction(s, scale * m)) for m, reached in enumerate(by_size, start=1) for s in reached}
     return sorted(distinct) if len(distinct) <= limit else None
 
 
@@ -126,7 +122,3 @@ def is_number(value: Any) -> bool:
 def is_plain_number(value: Any) -> bool:
     """Whether it is a number other than True and False, which stay apart from 1 and 0."""
     return is_number(value) and not isinstance(value, bool)
-
-
-def _plain(value: Fraction) -> Any:
-    return int(value) if value.denominator == 1 else value

@@ -33,8 +33,18 @@ def _origin() -> tuple[str, int] | None:
 def _no_truth(self: Any) -> bool:
     raise ProgramError(
         "an s-op or selector has no single truth value: use & | ~ instead of and, or, not, "
-        "and where(condition, a, b) instead of if"
+        "and where(condition, a, b) instead of if; (a < x) & (x < b) for a < x < b, where(a > b, a, b) for max(a, b), "
+        "x.isin(values) for x in values"
     )
+
+
+def _instead(problem: str) -> Callable[..., Any]:
+    """A method of Python's that values one per position cannot have; the error says what to write."""
+
+    def method(self: Any, *_: Any) -> Any:
+        raise ProgramError(f"{self!r} holds one value per position: {problem}")
+
+    return method
 
 
 def _short_repr(self: Any) -> str:
@@ -50,6 +60,12 @@ class SOp:
     __bool__ = _no_truth
     __hash__ = object.__hash__
     __repr__ = _short_repr
+    __iter__ = _instead("it cannot be iterated; for sums, maxima and counts over positions write everything.sum(x)")
+    __len__ = _instead("its length is everything.count()")
+    __getitem__ = _instead("for the value at index 0 write (key(indices) == 0).get(x)")
+    __contains__ = _instead("for `v in x` write (key(x) == v).any(), for `x in (v, w)` x.isin((v, w))")
+    __int__ = __float__ = __index__ = _instead("for int, float or a function of math write x.map(int)")
+    __xor__ = __rxor__ = _instead("for ^ of truth values write !=, of integers x.map(lambda v: v ^ 1)")
 
     def __post_init__(self) -> None:
         self.origin = _origin()
@@ -202,6 +218,10 @@ class Get(SOp):
     largest: bool = True
     unique: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.default = _constant(self.default)
+
 
 @final
 @dataclass(eq=False, repr=False)
@@ -214,6 +234,10 @@ class Mean(SOp):
     selector: "Selector"
     value: SOp
     default: Value | _Missing = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.default = _constant(self.default)
 
 
 @final
@@ -335,6 +359,20 @@ class Not(Selector):
     operand: Selector
 
 
+def _constant(default: Any) -> Any:
+    """A default in the one form that values have."""
+    if default is MISSING:
+        return default
+    if isinstance(default, (SOp, Selector)):
+        raise ProgramError(
+            f"a default is a constant, not {default!r}: write where(selector.any(), selector.get(x, default=0), other)"
+        )
+    try:
+        return plain(default)
+    except TypeError:
+        raise ProgramError(f"{default!r} cannot be a default: values are hashable, and no functions") from None
+
+
 def as_sop(value: Any) -> SOp:
     """The s-op itself, or a constant."""
     if isinstance(value, SOp):
@@ -344,7 +382,9 @@ def as_sop(value: Any) -> SOp:
     try:
         return Constant(plain(value))
     except TypeError:
-        raise ProgramError(f"{value!r} cannot be a value in a program: values are hashable") from None
+        raise ProgramError(
+            f"{value!r} cannot be a value in a program: values are hashable, and no functions; is a call missing?"
+        ) from None
 
 
 def _as_selector(value: Any) -> Selector:

@@ -37,7 +37,7 @@ from gaugeblock.programs.expression import (
     located,
     postorder,
 )
-from gaugeblock.programs.operations import MISSING, Value, apply, plain, selects, surface
+from gaugeblock.programs.operations import MISSING, Value, apply, plain, selects, surface, value_key, value_signature
 
 if TYPE_CHECKING:
     from gaugeblock.programs.program import Program
@@ -56,7 +56,7 @@ Mask = Bool[np.ndarray, "#batch pos pos"]
 class Column:
     """One value per input and position: `values[codes[i, p]]`; the code past the end of an input is -1.
 
-    `values` are distinct (True, 1 and 1.0 are told apart) and all of them occur.
+    `values` are distinct (True is not 1) and all of them occur.
     """
 
     codes: Int[np.ndarray, "batch pos"]
@@ -115,14 +115,14 @@ class _Gathered:
 
     def __init__(self, batch: int, length: int) -> None:
         self.codes = np.full((batch, length), -1)
-        self.index: dict[tuple[type, Value], int] = {}
+        self.index: dict[Any, tuple[int, Value]] = {}
 
     def add(self, rows: list[int], column: Column) -> None:
-        new = [self.index.setdefault((type(v), v), len(self.index)) for v in column.values]
+        new = [self.index.setdefault(value_signature(v), (len(self.index), v))[0] for v in column.values]
         self.codes[rows, : column.codes.shape[1]] = np.array(new)[column.codes]
 
     def column(self) -> Column:
-        return Column(self.codes, tuple(v for _, v in self.index))
+        return Column(self.codes, tuple(v for _, v in self.index.values()))
 
 
 class _Fault(ProgramError):
@@ -264,16 +264,16 @@ def _combinations(codes: list[np.ndarray], sizes: list[int]) -> tuple[list[tuple
 
 def _intern(rows: Iterable[Sequence[Any]]) -> Column:
     """Rows of values of one length as a column."""
-    index: dict[tuple[type, Value], int] = {}
-    codes = [[index.setdefault((type(v), v), len(index)) for v in map(plain, row)] for row in rows]
-    return Column(np.array(codes), tuple(v for _, v in index))
+    index: dict[Any, tuple[int, Value]] = {}
+    codes = [[index.setdefault(value_signature(v), (len(index), v))[0] for v in map(plain, row)] for row in rows]
+    return Column(np.array(codes), tuple(v for _, v in index.values()))
 
 
 def _column(ids: np.ndarray, values: Sequence[Any]) -> Column:
     """values[ids], where values may repeat and need not all occur."""
-    index: dict[tuple[type, Value], int] = {}
-    codes = [index.setdefault((type(v), v), len(index)) for v in values]
-    distinct = [v for _, v in index]
+    index: dict[Any, tuple[int, Value]] = {}
+    codes = [index.setdefault(value_signature(v), (len(index), v))[0] for v in values]
+    distinct = [v for _, v in index.values()]
     occurring, ids = _combinations([np.array(codes)[ids]], [len(distinct)])
     return Column(ids, tuple(distinct[i] for (i,) in occurring))
 
@@ -290,8 +290,8 @@ def _get(node: Get, selected: Mask, value: Column, score: Column | None = None) 
     codes = np.broadcast_to(value.codes, shape)
     picked = np.take_along_axis(codes, np.broadcast_to(first, shape), axis=1)
     if (selected.sum(-1) > 1).any():
-        same = {v: i for i, v in reversed(list(enumerate(value.values)))}  # 1 and True agree
-        classes = np.array([same[v] for v in value.values])
+        keys = list(map(value_key, value.values))
+        classes = np.array([keys.index(key) for key in keys])
         differs = selected & (classes[codes][:, None, :] != classes[picked][:, :, None])
         if differs.any():
             row, query, other = np.argwhere(differs)[0].tolist()

@@ -1,6 +1,5 @@
 """Equal subexpressions made one object, so that "the same s-op" can be asked with `is`."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 from types import FunctionType
@@ -23,7 +22,7 @@ from gaugeblock.programs.expression import (
     children,
     postorder,
 )
-from gaugeblock.programs.operations import MISSING, apply, plain
+from gaugeblock.programs.operations import apply, plain, value_signature
 
 
 def merge(*roots: Node) -> tuple[Any, ...]:
@@ -97,23 +96,6 @@ def signature(node: Node) -> tuple[Any, ...]:
         case Mean():
             return Mean, parts, value_signature(node.default)
     return type(node), parts
-
-
-def value_signature(value: Any) -> Any:
-    """Equal for values that no program can tell apart: True, 1 and 1.0 differ."""
-    if isinstance(value, tuple):
-        return tuple, tuple(map(value_signature, value))
-    if isinstance(value, frozenset):
-        return frozenset, frozenset(map(value_signature, value))
-    if isinstance(value, float):
-        return type(value), value, math.copysign(1, value)
-    if value is MISSING:
-        return id(MISSING)
-    try:
-        hash(value)
-    except TypeError:  # what a function closes over may be anything
-        return type(value), id(value)
-    return type(value), value
 
 
 def function_signature(f: Callable[..., Any] | None, within: tuple[int, ...] = ()) -> Any:

@@ -1,5 +1,6 @@
 """What values are, and the functions that the operators of the language stand for. None is "undefined"."""
 
+import math
 import operator
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ Value = Hashable
 """What an s-op may hold at a position: bool, int, Fraction, float, str, any hashable, or None for "undefined"."""
 
 
+WHOLE: Final = 2**53
+"""Floats from here on are not taken for the integers that they equal."""
+
+
 class _Missing:
     def __repr__(self) -> str:
         return "MISSING"
@@ -20,13 +25,43 @@ MISSING: Final = _Missing()
 """Marks an absent default, since None is a value (undefined)."""
 
 
-def plain(value: Any) -> Value:
-    """A value as a Python object: numpy's scalars become bool, int, float or str.
+def plain(value: Any) -> Any:
+    """A value in the one form it has: numpy's scalars become bool, int, float or str, and a whole number an int, so
+    that 2.0 is 2, in tuples too.
 
-    Raises TypeError if it is not hashable.
+    Raises TypeError if it is not hashable, or a function.
     """
     hash(value)
-    return value.item() if hasattr(value, "dtype") and hasattr(value, "item") else value
+    if callable(value):
+        raise TypeError(f"a function is no value: {value!r}")
+    if hasattr(value, "dtype") and hasattr(value, "item"):
+        value = value.item()
+    if type(value) is tuple:
+        return tuple(map(plain, value))
+    is_whole = isinstance(value, (float, Fraction)) and -WHOLE < value < WHOLE and value == int(value)
+    return int(value) if is_whole else value
+
+
+def value_key(value: Value) -> Any:
+    """What makes two values the same: True is not 1, but 0.5 is Fraction(1, 2)."""
+    return (tuple, tuple(map(value_key, value))) if isinstance(value, tuple) else (isinstance(value, bool), value)
+
+
+def value_signature(value: Any) -> Any:
+    """Equal for values that no program can tell apart: True, 1 and 1.0 differ."""
+    if isinstance(value, tuple):
+        return tuple, tuple(map(value_signature, value))
+    if isinstance(value, frozenset):
+        return frozenset, frozenset(map(value_signature, value))
+    if isinstance(value, float):
+        return type(value), value, math.copysign(1, value)
+    if value is MISSING:
+        return id(MISSING)
+    try:
+        hash(value)
+    except TypeError:  # what a function closes over may be anything
+        return type(value), id(value)
+    return type(value), value
 
 
 def surface(value: Any) -> Any:

@@ -107,6 +107,9 @@ class Program:
             ) from None
         except ProgramError as error:
             raise ProgramError(f"program {self.name!r}{_line_in(self.build, error)}: {error}") from error
+        except (AttributeError, NameError, KeyError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise ProgramError(f"program {self.name!r}{_line_in(self.build, error)}: {what}") from error
         except TypeError as error:
             try:
                 inspect.signature(self.build).bind(tokens, indices, **self.arguments)

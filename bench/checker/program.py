@@ -13,7 +13,7 @@ from gaugeblock.checker.weights import TOLERANCE
 from gaugeblock.compiled import semantics
 from gaugeblock.compiled.lowered import Attention, Lowered
 from gaugeblock.compiled.semantics import NOTHING, UNKNOWN
-from gaugeblock.compiled.tables import value_key
+from gaugeblock.programs.operations import value_key
 
 AGREEMENT, AGREEMENT_EACH = 0.9, 0.75
 """Of a soft model: share of the outputs moved by ablating positives, and by ablating each, that are the program's."""

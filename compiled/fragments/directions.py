@@ -16,9 +16,9 @@ from gaugeblock.compiled.fragments.ports import Categorical, Line, Number, Readi
 from gaugeblock.compiled.lowered import Attention
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.stand_ins import PRESENT_FROM
-from gaugeblock.compiled.tables import ordered, value_key
+from gaugeblock.compiled.tables import ordered
 from gaugeblock.programs.errors import UnknownName
-from gaugeblock.programs.operations import plain
+from gaugeblock.programs.operations import plain, value_key
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer

@@ -30,10 +30,10 @@ from gaugeblock.compiled.fragments.layers import STACKED
 from gaugeblock.compiled.fragments.ports import Categorical, Line, Number, Reading, Vectors, Writing, shown
 from gaugeblock.compiled.infer import Inference
 from gaugeblock.compiled.lowered import BOS, INDICES, PRESENT, TOKENS, Lowered
-from gaugeblock.compiled.tables import is_number, value_key
+from gaugeblock.compiled.tables import is_number
 from gaugeblock.programs.errors import CompileError, UnknownName
 from gaugeblock.programs.expression import Constant, Elementwise, Indices, SOp, Tokens, located, postorder
-from gaugeblock.programs.operations import plain
+from gaugeblock.programs.operations import plain, value_key
 from gaugeblock.programs.program import Program
 
 

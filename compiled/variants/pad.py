@@ -4,7 +4,7 @@ Empty slots would betray the circuit, so every head slot and every neuron is fil
 reads and writes residual directions of its own, which only other padding reads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, final
 
@@ -75,7 +75,9 @@ class _Draw:
         labels = model.provenance.directions
         self.fixed = np.array([i for i, label in enumerate(labels) if label in ("present=True", "bos=True")])
         self.templates = [head for layer in self.layers for head in layer.heads if head.operation is not None]
-        self.templates = self.templates or [_averaging_head(self.size, self.model.hooked.cfg.d_head)]
+        d_head = model.hooked.cfg.d_head
+        self.averages = [_averaging_head(self.size, d_head, reads) for reads in (-1, *self.fixed.tolist())]
+        self.templates = self.templates or self.averages[:1]
         self.layers[:] = [_widened(layer) for layer in self.layers]
 
     def _circuit_norms(self, stream: Stream) -> dict[str, tuple[float, float]]:
@@ -97,23 +99,33 @@ class _Draw:
         self.stream = self.stream + sum(outputs)
 
     def padding_head(self, before: Stream) -> tuple[Head, Stream]:
-        """A circuit head that reads other directions and writes padding's own."""
+        """A circuit head that reads other directions and writes padding's own.
 
-        def draw() -> Head:
-            template = self.templates[self.rng.integers(len(self.templates))].parameters
+        Heads that count write little before W_O, as their sink outweighs the keys: where nothing else varies they keep
+        the size of their W_O. Where no head of the circuit varies, a mean does: of a direction, or of presence.
+        """
+
+        def draw(heads: list[Head], own_size: bool = False) -> Head:
+            template = heads[self.rng.integers(len(heads))].parameters
             parameters = {name: template[name] for name in ("b_Q", "b_K", "b_V")}
             for name in ("W_Q", "W_K", "W_V"):
                 parameters[name] = self._redirected(template[name], before)
             d_head = template["W_O"].shape[0]
             parameters["W_O"] = np.zeros((d_head, self.size + JUNK))
             used = np.flatnonzero(np.abs(template["W_O"]).any(1))
-            parameters["W_O"][used, self._junk(len(used))] = self.rng.choice([-1.0, 1.0], len(used))
+            size = np.abs(template["W_O"]).max(1)[used] if own_size else 1.0
+            parameters["W_O"][used, self._junk(len(used))] = self.rng.choice([-1.0, 1.0], len(used)) * size
             return Head(None, parameters)
 
         def scaled(head: Head, factor: float) -> Head:
             return replace(head, parameters=head.parameters | {"W_O": head.parameters["W_O"] * factor})
 
-        return self._varying("head", draw, lambda head: _attention(head, before), scaled)
+        draws = (
+            lambda: draw(self.templates),
+            lambda: draw(self.templates, own_size=True),
+            lambda: draw(self.averages),
+        )
+        return self._varying("head", draws, lambda head: _attention(head, before), scaled)
 
     def padding_neurons(self, n: int) -> tuple[Neurons, Stream]:
         """Neurons that read two or three live directions each."""
@@ -133,17 +145,18 @@ class _Draw:
         def scaled(group: Neurons, factor: float) -> Neurons:
             return replace(group, W_out=group.W_out * factor)
 
-        return self._varying("mlp", draw, lambda group: _mlp(group, before), scaled)
+        return self._varying("mlp", (draw,), lambda group: _mlp(group, before), scaled)
 
     def _varying(
         self,
         kind: str,
-        draw: Callable[[], Part],
+        draws: Sequence[Callable[[], Part]],
         output_of: Callable[[Part], Stream],
         scaled: Callable[[Part, float], Part],
     ) -> tuple[Part, Stream]:
+        """The first part drawn that varies, scaled; each way to draw is tried TRIES times before the next one."""
         low, high = self.norms[kind]
-        for _ in range(TRIES):
+        for draw in [draw for draw in draws for _ in range(TRIES)]:
             part = draw()
             output = output_of(part)
             norm = float(np.linalg.norm(output, axis=-1)[self.real].mean())
@@ -151,7 +164,10 @@ class _Draw:
                 continue
             factor = _few_bits((low + (high - low) * self.rng.random()) / norm)
             return scaled(part, factor), output * factor
-        raise CompileError(f"no padding {kind} for {self.model.program.name!r} varied with the input in {TRIES} tries")
+        raise CompileError(
+            f"nothing in the stream of {self.model.program.name!r} varies enough with the input for a padding {kind}; "
+            "pad needs inputs of several lengths, or several tokens and a program that reads them"
+        )
 
     def _redirected(self, matrix: np.ndarray, before: Stream) -> np.ndarray:
         """The map with each row it uses moved to a random available direction; BOS and presence stay."""
@@ -159,8 +175,9 @@ class _Draw:
         result[self.fixed] = matrix[self.fixed]
         used = np.setdiff1d(np.flatnonzero(np.abs(matrix).any(1)), self.fixed)
         available = self._available(before)
-        targets = self.rng.choice(available, size=len(used), replace=len(used) > len(available))
-        np.add.at(result, targets, matrix[used])
+        if len(available):
+            targets = self.rng.choice(available, size=len(used), replace=len(used) > len(available))
+            np.add.at(result, targets, matrix[used])
         return result
 
     def _available(self, before: Stream) -> np.ndarray:
@@ -171,12 +188,12 @@ class _Draw:
         return self.size + self.rng.integers(JUNK, size=n)
 
 
-def _averaging_head(d_model: int, d_head: int) -> Head:
-    """The pattern of padding where the circuit has no head of its own: the mean of one direction."""
+def _averaging_head(d_model: int, d_head: int, reads: int) -> Head:
+    """The pattern of padding where the circuit has no head of its own that serves: the mean of one direction."""
     shapes = dict.fromkeys(("W_Q", "W_K", "W_V"), (d_model, d_head)) | {"W_O": (d_head, d_model)}
     parameters: dict[str, np.ndarray] = {name: np.zeros(shape) for name, shape in shapes.items()}
     parameters |= {f"b_{x}": np.zeros(d_head) for x in "QKV"}
-    parameters["W_V"][-1, 0] = parameters["W_O"][0, 0] = 1
+    parameters["W_V"][reads, 0] = parameters["W_O"][0, 0] = 1
     return Head(None, parameters)
 
 

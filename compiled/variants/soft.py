@@ -23,9 +23,9 @@ from gaugeblock.compiled.layout import layout
 from gaugeblock.compiled.lowered import Attention, Lowered, Output, Table
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.precision import ROUNDING
-from gaugeblock.compiled.tables import value_key
 from gaugeblock.compiled.units import Units, table_units, total_units
 from gaugeblock.programs.errors import CompileError
+from gaugeblock.programs.operations import value_key
 
 SHARPNESSES = (4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 20.0, 24.0, 32.0)
 """Gaps between score levels, the softest first."""

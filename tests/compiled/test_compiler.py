@@ -1,5 +1,6 @@
 """Compiled models compute what the interpreter and the reference compute, exactly."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -204,3 +205,28 @@ def test_cuda_computes_the_same() -> None:
     p = get("dyck2")
     inputs = inputs_of(p, limit=0, samples=500)
     assert compile(p, device="cuda").batch(inputs) == p.batch(inputs)
+
+
+@pytest.mark.parametrize(
+    "halve",
+    [
+        lambda t, i: where(t > 2, t * 0.5, t),
+        lambda t, i: (key(i) == query(i - 1)).get(t, default=2.0),
+        lambda t, i: where(i == 0, everything.mean(t), t),
+    ],
+)
+def test_equal_numbers_are_one_value_whatever_made_them(halve: Any) -> None:
+    """A function that sees how a number is written finds the same in the model as in the interpreter."""
+    p = program(vocab=(2, 4), max_len=3, name="halve")(lambda tokens, indices: halve(tokens, indices).map(repr))
+    inputs = [list(xs) for n in (1, 2, 3) for xs in itertools.product((2, 4), repeat=n)]
+    assert compile(p).batch(inputs) == p.batch(inputs)
+
+
+def test_true_is_not_1_in_pairs_either() -> None:
+    @program(vocab="ab", max_len=2)
+    def pairs(tokens: Any, indices: Any) -> Any:
+        return where(tokens == "a", 1, True), indices
+
+    found = compile(pairs).batch(["ab", "ba"])
+    assert found == pairs.batch(["ab", "ba"])
+    assert [type(row[0][0]) for row in found] == [int, bool]

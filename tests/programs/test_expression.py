@@ -144,7 +144,7 @@ def test_numpy_constants_become_python_values() -> None:
     assert type(as_sop(np.int64(3)).value) is int  # type: ignore[attr-defined]
     (found,) = of(tokens * np.float64(0.5))([3])
     assert type(found) is float
-    (found,) = of(tokens.map(np.sqrt))([4])
+    (found,) = of(tokens.map(np.sqrt))([2])
     assert type(found) is float
 
 

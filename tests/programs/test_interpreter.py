@@ -28,7 +28,7 @@ from gaugeblock.programs.expression import (
     Tokens,
 )
 from gaugeblock.programs.interpreter import evaluate
-from gaugeblock.programs.operations import MISSING, choose
+from gaugeblock.programs.operations import MISSING, choose, together
 
 tokens = Tokens()
 
@@ -76,7 +76,12 @@ def _plainly(node: Any, xs: list[Any], of: Any) -> Any:
 def _elementwise(f: Any, operands: list[Any]) -> Any:
     if f is choose and operands[0] is not None:
         return operands[1] if operands[0] else operands[2]
-    return None if None in operands else f(*operands)
+    return None if None in operands else whole(f(*operands))
+
+
+def whole(value: Any) -> Any:
+    """2.0 is 2."""
+    return int(value) if isinstance(value, (float, Fraction)) and value == int(value) else value
 
 
 def _reduce(node: Any, values: list[Any]) -> Any:
@@ -85,15 +90,15 @@ def _reduce(node: Any, values: list[Any]) -> Any:
             raise NoValue
         return node.default
     if isinstance(node, Get):
-        if any(v != values[0] for v in values):
+        if any(v != values[0] or isinstance(v, bool) != isinstance(values[0], bool) for v in values):
             raise NoValue
         return values[0]
     if None in values:
         return None
     total = sum((Fraction(v) for v in values), Fraction(0))
     if isinstance(node, Mean):
-        return total / len(values)
-    return int(total) if all(isinstance(v, int) for v in values) else total
+        return whole(total / len(values))
+    return whole(total)
 
 
 def build(leaf: Any, steps: list[tuple[int, int, int, int, Any]]) -> SOp:
@@ -190,8 +195,11 @@ def test_types_do_not_depend_on_the_rest_of_the_batch() -> None:
     halves = everything.sum(where(tokens == 5, 0.5, tokens))
     for inputs in ([[1, 2], [5, 5]], [[5, 5], [1, 2]]):
         assert typed(run(halves, inputs)[inputs.index([1, 2])]) == [(int, 3), (int, 3)]
-        assert typed(run(halves, inputs)[inputs.index([5, 5])]) == [(float, 1.0), (float, 1.0)]
+        assert typed(run(halves, inputs)[inputs.index([5, 5])]) == [(int, 1), (int, 1)]
     assert typed(run(where(tokens > 0, True, 1), [[1], [0]])[1]) == [(int, 1)]
+    pair = Elementwise(together, (where(tokens > 0, 1, True), indices))
+    assert run(pair, [[1], [0]]) == [[(1, 0)], [(True, 0)]]
+    assert [type(row[0][0]) for row in run(pair, [[1], [0]])] == [int, bool]
     assert typed(run(everything.count(), [[1]])[0]) == [(int, 1)]
     assert typed(run(everything.any(tokens == 1), [[1]])[0]) == [(bool, True)]
 
@@ -277,7 +285,16 @@ def test_a_smallest_input_stays_in_the_domain() -> None:
 def test_get_of_keys_that_agree() -> None:
     assert run((key(tokens) == query(tokens)).get(tokens), [[1, 2, 1]]) == [[1, 2, 1]]
     assert run(everything.best(tokens).get(tokens), [[1, 2, 2]]) == [[2, 2, 2]]
-    assert run(everything.get(where(indices == 0, 1, True)), [[3, 3]]) == [[1, 1]]
+    with pytest.raises(ProgramError, match="whose values 1 and True differ"):
+        run(everything.get(where(indices == 0, 1, True)), [[3, 3]])
+
+
+def test_a_whole_number_is_an_integer_whatever_made_it() -> None:
+    for two in (tokens * 0.5, tokens / 2, everything.mean(tokens - 2), tokens.map(lambda v: v / 2), tokens - 2.0):
+        assert typed(run(two, [[4]])[0]) == [(int, 2)]
+        assert run(where(tokens > 9, 7, two).map(str), [[4]]) == [["2"]]
+    assert typed(run(where(tokens > 9, 7, tokens * 0.3), [[4]])[0]) == [(float, 4 * 0.3)]
+    assert typed(run(Constant(1e300) + tokens, [[4]])[0]) == [(float, 1e300)]  # no longer exact
 
 
 @pytest.mark.parametrize("reduce", ["get", "mean"])
