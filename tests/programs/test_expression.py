@@ -1,5 +1,6 @@
 """Building expressions: what is refused, and what the operators mean."""
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -173,3 +174,29 @@ def test_postorder_stops_at_leaves() -> None:
     inner = tokens + 1
     outer = inner * Constant(2)
     assert [n for n in postorder(outer, leaves=frozenset({inner})) if n is tokens] == []
+
+
+@pytest.mark.parametrize(
+    ("mistake", "instead"),
+    [
+        (lambda: sum(tokens), "everything.sum(x)"),
+        (lambda: len(tokens), "everything.count()"),
+        (lambda: tokens[0], "(key(indices) == 0).get(x)"),
+        (lambda: "a" in tokens, "(key(x) == v).any()"),
+        (lambda: tokens.isin(indices), "cannot be iterated"),
+        (lambda: math.sqrt(tokens), "x.map(int)"),
+        (lambda: tokens ^ 1, "!="),
+        (lambda: max(tokens, indices), "where(a > b, a, b)"),
+        (lambda: 0 < tokens < 3, "(a < x) & (x < b)"),
+        (lambda: where(tokens == 1, everything.count, 0), "is a call missing?"),
+        (lambda: everything.get(tokens, default=indices), "where(selector.any(), selector.get(x, default=0), other)"),
+        (lambda: everything.mean(tokens, default=causal), "a default is a constant"),
+        (lambda: tokens.upper(), "AttributeError: 'Tokens' object has no attribute 'upper'"),
+        (lambda: {}[tokens], "KeyError: <Tokens tokens>"),
+    ],
+)
+def test_what_python_can_do_and_programs_cannot_says_what_to_write(mistake: Any, instead: str) -> None:
+    wrong = Program("wrong", lambda t, i: mistake(), (0, 1), 3)
+    with pytest.raises(ProgramError, match=r"^program 'wrong' \(test_expression.py, line \d+\): ") as raised:
+        wrong([1])
+    assert instead in str(raised.value)
