@@ -55,7 +55,7 @@ def elementwise(f: Callable[..., Any], columns: Sequence[Column]) -> Column:
     for combination in zip(*indices, strict=True):
         try:
             given = tuple(c.values[i] for c, i in zip(columns, combination, strict=True))
-            results.append((True, plain(apply(f, given))))
+            results.append((True, apply(f, given)))
         except Exception:  # not defined here: sound supersets of value sets hold combinations that never occur
             results.append((False, None))
     values = ordered(v for ok, v in results if ok)

@@ -22,7 +22,7 @@ from gaugeblock.programs.expression import (
     children,
     postorder,
 )
-from gaugeblock.programs.operations import apply, plain, value_signature
+from gaugeblock.programs.operations import apply, value_signature
 
 
 def merge(*roots: Node) -> tuple[Any, ...]:
@@ -130,6 +130,6 @@ def _folded(node: Any) -> Any:
     if not isinstance(node, Elementwise) or not all(isinstance(x, Constant) for x in node.operands):
         return node
     try:
-        return Constant(plain(apply(node.f, tuple(x.value for x in node.operands))))  # type: ignore[attr-defined]
+        return Constant(apply(node.f, tuple(x.value for x in node.operands)))  # type: ignore[attr-defined]
     except Exception:  # whatever a user's function raises; the interpreter tells where
         return node

@@ -94,13 +94,16 @@ def together(*values: Any) -> tuple[Any, ...]:
 
 
 def apply(f: Callable[..., Any], values: tuple[Any, ...]) -> Any:
-    """What an elementwise operation gives for these operand values: the one place that knows about None."""
+    """What an elementwise operation gives for these operand values, in plain form: the one place that knows about None.
+
+    Raises what f does, and TypeError for a result that is no value.
+    """
     if f is choose:
         condition, a, b = values
         return None if condition is None else (a if condition else b)
     if None in values and f is not is_defined and f is not together:
         return None
-    return f(*values)
+    return plain(f(*values))
 
 
 def selects(predicate: Callable[[Any, Any], bool], key: Any, query: Any) -> bool:

@@ -36,7 +36,7 @@ from gaugeblock.programs.expression import (
     children,
     postorder,
 )
-from gaugeblock.programs.operations import MISSING, Value, apply, divide, plain, selects
+from gaugeblock.programs.operations import MISSING, Value, apply, divide, selects
 
 POSITIONS: Final = 256
 """How many positions are made up, or as many as there are tokens or indices."""
@@ -232,7 +232,7 @@ def _compares(select: Select, *predicates: Callable[[Any, Any], bool], of: Selec
 def _attempt(f: Callable[..., Any], values: tuple[Any, ...]) -> Value:
     """The result, or undefined where the function does not take made-up values."""
     try:
-        return plain(apply(f, values))
+        return apply(f, values)
     except Exception:  # whatever a user's function raises
         return None
 
