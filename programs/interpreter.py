@@ -115,14 +115,28 @@ class _Gathered:
 
     def __init__(self, batch: int, length: int) -> None:
         self.codes = np.full((batch, length), -1)
-        self.index: dict[Any, tuple[int, Value]] = {}
+        self.distinct = _Distinct()
 
     def add(self, rows: list[int], column: Column) -> None:
-        new = [self.index.setdefault(value_signature(v), (len(self.index), v))[0] for v in column.values]
+        new = list(map(self.distinct.code, column.values))
         self.codes[rows, : column.codes.shape[1]] = np.array(new)[column.codes]
 
     def column(self) -> Column:
-        return Column(self.codes, tuple(v for _, v in self.index.values()))
+        return Column(self.codes, tuple(self.distinct.values))
+
+
+class _Distinct:
+    """Values in the order in which they came, each once, and their codes."""
+
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+        self._codes: dict[Any, int] = {}
+
+    def code(self, value: Value) -> int:
+        code = self._codes.setdefault(value_signature(value), len(self.values))
+        if code == len(self.values):
+            self.values.append(value)
+        return code
 
 
 class _Fault(ProgramError):
@@ -232,7 +246,7 @@ def _call(
     for which, combination in enumerate(combinations):
         arguments = [values[i] for (_, values), i in zip(operands, combination, strict=True)]
         try:
-            results.append(plain(call(*arguments)))
+            results.append(call(*arguments))
         except Exception as error:  # whatever a user's function raises
             row, position, *_ = np.unravel_index(np.argmax(ids == which), ids.shape)
             shown = ", ".join(map(repr, arguments))
@@ -264,18 +278,17 @@ def _combinations(codes: list[np.ndarray], sizes: list[int]) -> tuple[list[tuple
 
 def _intern(rows: Iterable[Sequence[Any]]) -> Column:
     """Rows of values of one length as a column."""
-    index: dict[Any, tuple[int, Value]] = {}
-    codes = [[index.setdefault(value_signature(v), (len(index), v))[0] for v in map(plain, row)] for row in rows]
-    return Column(np.array(codes), tuple(v for _, v in index.values()))
+    distinct = _Distinct()
+    codes = [[distinct.code(plain(v)) for v in row] for row in rows]
+    return Column(np.array(codes), tuple(distinct.values))
 
 
 def _column(ids: np.ndarray, values: Sequence[Any]) -> Column:
     """values[ids], where values may repeat and need not all occur."""
-    index: dict[Any, tuple[int, Value]] = {}
-    codes = [index.setdefault(value_signature(v), (len(index), v))[0] for v in values]
-    distinct = [v for _, v in index.values()]
-    occurring, ids = _combinations([np.array(codes)[ids]], [len(distinct)])
-    return Column(ids, tuple(distinct[i] for (i,) in occurring))
+    distinct = _Distinct()
+    codes = np.array(list(map(distinct.code, values)))
+    occurring, ids = _combinations([codes[ids]], [len(distinct.values)])
+    return Column(ids, tuple(distinct.values[i] for (i,) in occurring))
 
 
 def _get(node: Get, selected: Mask, value: Column, score: Column | None = None) -> Column:
@@ -290,8 +303,8 @@ def _get(node: Get, selected: Mask, value: Column, score: Column | None = None) 
     codes = np.broadcast_to(value.codes, shape)
     picked = np.take_along_axis(codes, np.broadcast_to(first, shape), axis=1)
     if (selected.sum(-1) > 1).any():
-        keys = list(map(value_key, value.values))
-        classes = np.array([keys.index(key) for key in keys])
+        first_of: dict[Any, int] = {}
+        classes = np.array([first_of.setdefault(value_key(v), i) for i, v in enumerate(value.values)])
         differs = selected & (classes[codes][:, None, :] != classes[picked][:, :, None])
         if differs.any():
             row, query, other = np.argwhere(differs)[0].tolist()
@@ -301,7 +314,7 @@ def _get(node: Get, selected: Mask, value: Column, score: Column | None = None) 
             raise _Fault(node, what, row, query)
     if node.default is MISSING:
         return _column(picked, value.values)
-    return _column(np.where(missing, len(value.values), picked), (*value.values, plain(node.default)))
+    return _column(np.where(missing, len(value.values), picked), (*value.values, node.default))
 
 
 def _best(node: Get, selected: Mask, score: Column) -> Mask:
@@ -365,8 +378,8 @@ def _total(node: Mean | Sum, selected: Mask, value: Column) -> Column:
         if kind == _UNDEFINED:
             return None
         if isinstance(node, Mean):
-            return Fraction(total, scale * count)
-        return total // scale if kind == _INTEGER else Fraction(total, scale)
+            return plain(Fraction(total, scale * count))
+        return total // scale if kind == _INTEGER else plain(Fraction(total, scale))
 
     shape = np.broadcast_shapes(selected.shape[:2], value.codes.shape)
     operands = [

@@ -11,7 +11,6 @@ from typing import Any, Final, final
 Value = Hashable
 """What an s-op may hold at a position: bool, int, Fraction, float, str, any hashable, or None for "undefined"."""
 
-
 WHOLE: Final = 2**53
 """Floats from here on are not taken for the integers that they equal."""
 

@@ -7,13 +7,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
     if (places.every(([row]) => key(row.cells[column], isNumeric(title)) === null)) return;
     const button = document.createElement("button");
     button.className = "sort";
-    if (title.querySelector("a")) {
-      button.setAttribute("aria-label", "Sort by " + title.textContent.trim());
-      title.append(button);
-    } else {
-      button.append(...title.childNodes);
-      title.append(button);
-    }
+    if (title.querySelector("a")) button.setAttribute("aria-label", "Sort by " + title.textContent.trim());
+    else button.append(...title.childNodes);
+    title.append(button);
     button.addEventListener("click", () => sort(title, column));
   });
 
