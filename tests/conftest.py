@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from gaugeblock.programs import registry
+
 settings.register_profile("untimed", deadline=None)  # a deadline would be a timed test
 settings.load_profile("untimed")
 torch.set_num_threads(1)  # tests run side by side, one process per core
@@ -25,3 +27,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept = [item for item in items if zlib.crc32(item.nodeid.encode()) % SHARES == today]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+
+
+@pytest.fixture(autouse=True)
+def _no_program_stays_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone after it, so that no test depends on which ones its process ran before."""
+    monkeypatch.setattr(registry, "_registered", {})

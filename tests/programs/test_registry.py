@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gaugeblock import programs
-from gaugeblock.programs import SOp, registry
+from gaugeblock.programs import SOp
 from gaugeblock.programs.errors import GaugeblockError, ProgramError, UnknownName
 
 
@@ -51,9 +51,7 @@ def test_arguments_are_part_of_a_name() -> None:
             programs.get(wrong)
 
 
-def test_registering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_registered", {})
-
+def test_registering() -> None:
     @programs.register
     @programs.program(vocab="ab", max_len=4)
     def is_a(tokens: SOp, indices: SOp) -> Any:
