@@ -14,11 +14,11 @@ from gaugeblock.compiled.layout import Layout, layout
 from gaugeblock.compiled.lower import lower
 from gaugeblock.compiled.lowered import Lowered
 from gaugeblock.compiled.model import CompiledModel, Provenance
-from gaugeblock.compiled.precision import Precision, precision
+from gaugeblock.compiled.precision import Precision, precision, restoring
 from gaugeblock.compiled.schedule import Schedule, schedule
 from gaugeblock.compiled.trace import trace
 from gaugeblock.programs.errors import CompileError
-from gaugeblock.programs.program import Program
+from gaugeblock.programs.program import Program, check_is_program
 from gaugeblock.programs.proofs.uniqueness import check_gets
 
 SAMPLES = 32
@@ -61,6 +61,7 @@ def compile(
     Raises CompileError where the model would be too large or rounding might change an output, naming the variable;
     ProgramError where the program has no value on some input; InputError where its domain has no input.
     """
+    check_is_program(program)
     _check_options(device, dtype)
     planned = plan(program, dtype, keep_variables=keep_variables)
     check_size(planned.parts, planned.lowered, max_parameters)
@@ -92,13 +93,22 @@ def check_values(program: Program) -> None:
 
 def plan_unchecked(program: Program, dtype: torch.dtype | None = None, *, keep_variables: bool = False) -> Plan:
     """`plan` without trying the program on inputs: for one that has no inputs of its own."""
+    try:
+        return _plan(program, dtype, keep_variables)
+    except OverflowError:
+        raise CompileError(f"a number of {program.name!r} is beyond the range of float64, 1.8e308") from None
+
+
+def _plan(program: Program, dtype: torch.dtype | None, keep_variables: bool) -> Plan:
     known = infer(trace(program))
     refuse_empty_comparisons(known)
     precisions = (torch.float32, torch.float64) if dtype is None else (dtype,)
-    for chosen, sharp in itertools.product(precisions, (False, True)):
+    for chosen, restored, sharp in itertools.product(precisions, (False, True), (False, True)):
         lowered = lower(known, keep_variables, sharp)
         placed = schedule(lowered)
         where = layout(lowered)
+        if restored:
+            lowered = restoring(lowered, where, _name(chosen))
         found = precision(lowered, where, _name(chosen))
         if found.culprit is None:
             return Plan(program, known, lowered, placed, where, found, chosen, make_parts(lowered, placed, where))

@@ -27,6 +27,7 @@ from gaugeblock.compiled.lowered import (
     Output,
     Ranking,
     Read,
+    RestoringTable,
     Table,
     Total,
     Variable,
@@ -197,10 +198,8 @@ def _plain(x: Any) -> Any:
     raise FileError(f"a value of type {type(x).__name__} cannot be written to a file: {x!r}")
 
 
-_KINDS = {
-    k.__name__: k
-    for k in (Lowered, Output, Variable, Condition, Ranking, Read, Attention, Form, Table, Total, GraphNode, Inert)
-}
+_OPERATIONS = (Attention, Form, Table, RestoringTable, Total)
+_KINDS = {k.__name__: k for k in (Lowered, Output, Variable, Condition, Ranking, Read, *_OPERATIONS, GraphNode, Inert)}
 
 
 def _revived(x: Any) -> Any:

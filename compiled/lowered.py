@@ -134,7 +134,6 @@ class Form:
     values: tuple[Any, ...]
 
 
-@final
 @dataclass(frozen=True)
 class Table:
     """One MLP operation: the output's code for each combination of the codes of the `gates`, which are one-hot, and
@@ -153,6 +152,12 @@ class Table:
     @property
     def outs(self) -> tuple[str, ...]:
         return (self.out,)
+
+
+@final
+@dataclass(frozen=True)
+class RestoringTable(Table):
+    """A table whose hidden units, two for each of a table's, pass on no error of its gates."""
 
 
 @final

@@ -6,17 +6,20 @@ leaves it as 0 or 1 up to the rounding of two large numbers whose difference tha
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from gaugeblock.compiled.heads import GAP, step_of
 from gaugeblock.compiled.layout import Layout
-from gaugeblock.compiled.lowered import Attention, Lowered, Read, Table, Total
+from gaugeblock.compiled.lowered import Attention, Lowered, Read, RestoringTable, Table, Total
 from gaugeblock.compiled.sharing import LINEAR
 from gaugeblock.compiled.tables import line, smallest_gap
 from gaugeblock.compiled.units import thresholds_of
 
 ROUNDING = {"float32": 2.0**-24, "float64": 2.0**-53}
+
+LARGE = 2.0**-10
+"""Error of a one-hot result that is worth a second hidden unit for each."""
 
 
 @final
@@ -60,6 +63,21 @@ def precision(lowered: Lowered, where: Layout, dtype: str) -> Precision:
     return Precision({k: v for k, v in margins.items() if v < 1}, errors, culprit, reason)
 
 
+def restoring(lowered: Lowered, where: Layout, dtype: str) -> Lowered:
+    """The model in which tables that would pass on a large error restore their results instead.
+
+    Through a chain of tables errors grow by a factor each time: where a program repeats a step, one table in a few.
+    """
+    while True:
+        errors = precision(lowered, where, dtype).errors
+        large = (op for op in lowered.operations if type(op) is Table and errors[op.out] > LARGE)
+        first = next((op for op in large if lowered.variables[op.out].encoding == "onehot"), None)
+        if first is None:
+            return lowered
+        better = RestoringTable(first.name, first.gates, first.form, first.table, first.out)
+        lowered = replace(lowered, operations=tuple(better if op is first else op for op in lowered.operations))
+
+
 def _scores(op: Attention, lowered: Lowered, errors: dict[str, float], unit: float) -> float:
     levels = 0 if op.ranking is None else int(op.ranking.levels.max())
     step = step_of(op)
@@ -94,6 +112,9 @@ def _computed(
     """(relative margin, how far thresholds may be off in units of the margin, error of the result)."""
     gates = sum(errors[name] for name in (op.gates if isinstance(op, Table) else op.reads))
     margin, wrong, result = 1.0, 0.0, 2 * gates + unit
+    if isinstance(op, RestoringTable):
+        # right while the gates are off by less than a quarter; each half of a pair is a sum of len(op.gates) + 1 terms
+        wrong, result = 2 * gates, 2 * unit * (len(op.gates) + 1) * (4 * len(op.gates) + 2)
     for t in thresholds_of(op, lowered, where):
         if not len(t.margin):
             continue

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gaugeblock.compiled.layout import Layout
-from gaugeblock.compiled.lowered import PRESENT, Form, Lowered, Table, Total, Variable
+from gaugeblock.compiled.lowered import PRESENT, Form, Lowered, RestoringTable, Table, Total, Variable
 from gaugeblock.compiled.tables import line
 
 
@@ -56,8 +56,9 @@ def table_units(op: Table, lowered: Lowered, where: Layout, *, soft: bool = Fals
 
     A conjunction of gates is relu(2 (number of open gates - number of gates) + 1): 1 if all are open, else exactly 0
     as long as the gates are right to a half. With `soft_gates` it is relu(number of open gates - number of gates + 1),
-    whose corner lies where one gate is missing. Over a form, each change of the table's row from one value to the next
-    is a step: a pair of units.
+    whose corner lies where one gate is missing. A RestoringTable has pairs of units, whose difference is 1 for
+    gates that are right to a quarter. Over a form, each change of the table's row from one value to the next is a step:
+    a pair of units.
     """
     gates = [lowered.variables[name] for name in op.gates]
     table = op.table if op.form is not None else op.table[..., None]
@@ -66,11 +67,14 @@ def table_units(op: Table, lowered: Lowered, where: Layout, *, soft: bool = Fals
     used = np.flatnonzero((rows >= 0).any(1))
     conjunctions, rows = conjunctions.of(used), _filled(rows[used])
     n, gain = len(rows), 1 if soft_gates else 2
-    base = Units(
-        np.full(n, 1.0 - gain * len(gates)),
-        Entries(conjunctions.unit, conjunctions.direction, gain * conjunctions.weight),
-        Entries(np.arange(n), out[rows[:, 0]], np.ones(n)),
-    )
+    if isinstance(op, RestoringTable):
+        base = _restoring(conjunctions, n, len(gates), out[rows[:, 0]])
+    else:
+        base = Units(
+            np.full(n, 1.0 - gain * len(gates)),
+            Entries(conjunctions.unit, conjunctions.direction, gain * conjunctions.weight),
+            Entries(np.arange(n), out[rows[:, 0]], np.ones(n)),
+        )
     if op.form is None:
         return base
     row, at = np.nonzero(rows[:, 1:] != rows[:, :-1])
@@ -139,6 +143,21 @@ class _Gates:
         picked = np.arange(starts[-1]) - np.repeat(starts[:-1] - self.starts[units], sizes)
         unit = np.repeat(np.arange(len(units)), sizes)
         return _Gates(unit, self.direction[picked], self.weight[picked], starts)
+
+
+def _restoring(gates: _Gates, n: int, need: int, targets: Int[np.ndarray, " unit"]) -> Units:
+    """relu(v) - relu(v - 1) for v = 4 (number of open gates - `need`) + 2: at least 2 if all are open, else at most
+    -2, so that a gate may be wrong by a quarter."""
+    unit = np.arange(n)
+    parts = [
+        Units(
+            np.full(n, 2.0 - 4 * need - below),
+            Entries(gates.unit, gates.direction, 4 * gates.weight),
+            Entries(unit, targets, np.full(n, sign)),
+        )
+        for below, sign in ((0.0, 1.0), (1.0, -1.0))
+    ]
+    return joined(parts)
 
 
 def _conjunctions(

@@ -1,6 +1,7 @@
 """Which inputs a program is meant for: a predicate, a sampler, and all of them where they are few."""
 
 import itertools
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -81,24 +82,28 @@ def all_inputs(sample: Sampler) -> Domain:
 def graph_tokens(graph: Any) -> list[GraphNode]:
     """The tokens of a graph given as {"nodes": [value, ...], "edges": [(from, to), ...]}, or as tokens already.
 
-    Raises TypeError for anything else.
+    Raises TypeError, which says what is wrong, for anything else.
     """
     if not isinstance(graph, Mapping):
         tokens = list(graph)
         if not all(isinstance(x, GraphNode) for x in tokens):
-            raise TypeError("not a graph")
+            raise TypeError("a list is no graph")
         return tokens
     if set(graph) != {"nodes", "edges"}:
-        raise TypeError("a graph has nodes and edges")
+        raise TypeError(f"its keys are {', '.join(map(repr, graph)) or 'none'}")
     return _graph(graph["nodes"], graph["edges"])
 
 
-def _graph(nodes: Sequence[Any], edges: Iterable[Sequence[int]]) -> list[GraphNode]:
+def _graph(nodes: Sequence[Any], edges: Iterable[Any]) -> list[GraphNode]:
     targets: list[set[int]] = [set() for _ in nodes]
-    for source, target in edges:
-        if not 0 <= source < len(targets):
-            raise TypeError(f"an edge leaves node {source} of {len(targets)}")
-        targets[source].add(target)
+    for edge in edges:
+        try:
+            ends = tuple(map(operator.index, edge))
+        except TypeError:
+            ends = ()
+        if len(ends) != 2 or not all(0 <= end < len(targets) for end in ends):
+            raise TypeError(f"{edge!r} leads from no node to another: nodes are 0 to {len(targets) - 1}")
+        targets[ends[0]].add(ends[1])
     return [GraphNode(value, frozenset(to)) for value, to in zip(nodes, targets, strict=True)]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib import import_module
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -58,8 +59,16 @@ class Program:
             raise ProgramError(f"program {self.name!r} has an empty vocabulary")
         if len(set(self.vocab)) != len(self.vocab):
             raise ProgramError(f"program {self.name!r} has a token twice in its vocabulary {self.vocab}")
-        if self.max_len < 1:
-            raise ProgramError(f"program {self.name!r} has max_len {self.max_len}; it must be at least 1")
+        if isinstance(self.max_len, bool) or not isinstance(self.max_len, Integral) or self.max_len < 1:
+            raise ProgramError(f"program {self.name!r} has max_len {self.max_len!r}; it must be an integer, at least 1")
+        object.__setattr__(self, "max_len", int(self.max_len))
+        for what, given, right in (
+            ("reference", self.reference, self.reference is None or callable(self.reference)),
+            ("domain", self.domain, isinstance(self.domain, Domain)),
+        ):
+            if not right:
+                meant = "a function of a list of tokens" if what == "reference" else "a Domain"
+                raise ProgramError(f"the {what} of program {self.name!r} is {given!r}; it must be {meant}")
         if self.graph and self.domain is ALL_INPUTS:
             object.__setattr__(self, "domain", GRAPHS)
 
@@ -132,8 +141,10 @@ class Program:
         """
         try:
             given = graph_tokens(xs) if self.graph else list(xs)
-        except TypeError:
-            meant = 'give {"nodes": [...], "edges": [...]}' if self.graph else "give a list of tokens"
+        except TypeError as error:
+            meant = "give a list of tokens"
+            if self.graph:
+                meant = f'give {{"nodes": [value, ...], "edges": [(from, to), ...]}}; {error}'
             raise InputError(f"{xs!r} is not an input for {self.name!r}: {meant}") from None
         if not given:
             raise InputError(f"an empty input was given to {self.name!r}; it needs a token or more")
@@ -174,8 +185,8 @@ class Program:
         """The same program for another vocabulary or maximal length."""
         return replace(
             self,
-            vocab=self.vocab if vocab is None else tuple(vocab),
-            max_len=self.max_len if max_len is None else int(max_len),
+            vocab=self.vocab if vocab is None else _tokens(self.name, vocab),
+            max_len=self.max_len if max_len is None else max_len,
         )
 
     def with_arguments(self, **arguments: Any) -> "Program":
@@ -214,14 +225,17 @@ def program(
     """
 
     def decorate(build: Build) -> Program:
+        given = name or getattr(build, "__name__", None)
+        if not callable(build) or given is None:
+            raise ProgramError(f"{build!r} is no function with a name; say program(..., name=...)(function)")
         try:
             source = inspect.cleandoc(inspect.getsource(build))
         except (OSError, TypeError):
             source = ""
         return Program(
-            name=name or build.__name__,
+            name=given,
             build=build,
-            vocab=tuple(vocab),
+            vocab=_tokens(given, vocab),
             max_len=max_len,
             description=inspect.cleandoc(build.__doc__ or ""),
             reference=reference,
@@ -233,6 +247,13 @@ def program(
         )
 
     return decorate
+
+
+def check_is_program(given: object) -> None:
+    """Raises ProgramError, saying what to do, for anything but a Program."""
+    if not isinstance(given, Program):
+        how = f"get({given!r})" if isinstance(given, str) else "@program(vocab=..., max_len=...) above a function"
+        raise ProgramError(f"{given!r} is no program; {how} makes one")
 
 
 def _defaults(build: Build) -> dict[str, Any]:
@@ -276,7 +297,7 @@ def _tokens(name: str, vocab: Iterable[Any]) -> tuple[Any, ...]:
     try:
         return tuple(plain(token) for token in vocab)
     except TypeError:
-        raise ProgramError(f"the vocabulary of {name!r} is {vocab!r}, not hashable tokens") from None
+        raise ProgramError(f"the vocabulary of {name!r} is {vocab!r}, not hashable tokens in a row") from None
 
 
 def _short(tokens: Sequence[Any], limit: int = 30) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gaugeblock.programs.errors import ProgramError, UnknownName
 from gaugeblock.programs.library import LIBRARY
-from gaugeblock.programs.program import Program
+from gaugeblock.programs.program import Program, check_is_program
 
 _registered: dict[str, Program] = {}
 
@@ -41,6 +41,7 @@ def library_names() -> list[str]:
 
 def register(program: Program) -> Program:
     """Make a program known to `get`; also usable as a decorator. Raises ProgramError if the name is taken."""
+    check_is_program(program)
     if program.name in _registered or program.name in _library() or program.name in _conformance():
         raise ProgramError(f"there is a program named {program.name!r} already; give this one another name")
     _registered[program.name] = program

@@ -183,6 +183,15 @@ def test_what_float32_cannot_hold_is_refused_or_compiled_in_float64() -> None:
     assert model.dtype == torch.float64
 
 
+def test_numbers_that_no_float_holds_are_refused() -> None:
+    @program(vocab=[1, 2], max_len=2)
+    def huge(tokens: Any, indices: Any) -> Any:
+        return everything.sum(tokens * 10**400)
+
+    with pytest.raises(CompileError, match=r"a number of 'huge' is beyond the range of float64"):
+        compile(huge)
+
+
 def test_a_size_at_which_no_input_exists_is_refused() -> None:
     with pytest.raises(InputError, match="there are no sums"):
         compile(get("add").with_size(vocab="01"))

@@ -1,5 +1,8 @@
 """Programs: what they accept and refuse."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +64,38 @@ def test_impossible_sizes(size: dict[str, Any], message: str) -> None:
         programs.get("hist").with_size(**size)
 
 
+MISTAKES = {
+    "f.with_size(vocab=5)": "the vocabulary of 'f' is 5, not hashable tokens in a row",
+    "f.with_size(max_len='4')": "max_len '4'; it must be an integer, at least 1",
+    "f.with_size(max_len=4.5)": "max_len 4.5; it must be an integer",
+    "program('ab', 3, reference=5)(f.build)": "the reference of program 'f' is 5; it must be a function",
+    "program('ab', 3, domain=5)(f.build)": "the domain of program 'f' is 5; it must be a Domain",
+    "program('ab', 3)(partial(f.build))": "is no function with a name; say program(..., name=...)(function)",
+    "register(f.build)": "is no program; @program(vocab=..., max_len=...) above a function makes one",
+    "compile(f.build)": "is no program; @program",
+    "compile('sort')": "'sort' is no program; get('sort') makes one",
+}
+
+
+def test_objects_of_the_wrong_kind() -> None:
+    """In a process of its own, where no types are checked, as for a user."""
+    code = (
+        "import sys\n"
+        "from functools import partial\n"
+        "from gaugeblock.compiled import compile\n"
+        "from gaugeblock.programs import program, register\n"
+        "from gaugeblock.programs.errors import ProgramError\n"
+        "f = program('ab', 3, name='f')(lambda tokens, indices: tokens)\n"
+        "f.build.__name__ = 'f'\n"
+        "for mistake in sys.argv[1:]:\n"
+        "    try: print(eval(mistake))\n"
+        "    except ProgramError as error: print(error)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code, *MISTAKES], capture_output=True, text=True, check=True)
+    for line, message in zip(said.stdout.splitlines(), MISTAKES.values(), strict=True):
+        assert message in line
+
+
 def test_with_size_leaves_the_rest() -> None:
     small = programs.get("dyck1").with_size(vocab="()abcdefgh", max_len=20)
     assert small.vocab == tuple("()abcdefgh")
@@ -107,15 +142,18 @@ def test_a_graph_is_nodes_and_edges() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"nodes": [1], "edges": [(0, 1)]}, "outside the domain"),
-        ({"nodes": [1], "edges": [(1, 0)]}, 'give {"nodes"'),
+        ({"nodes": [1], "edges": [(0, 1)]}, "(0, 1) leads from no node to another: nodes are 0 to 0"),
+        ({"nodes": [1], "edges": [(1, 0)]}, "(1, 0) leads from no node"),
+        ({"nodes": [1, 2], "edges": [(0, 1, 1)]}, "(0, 1, 1) leads from no node"),
+        ({"nodes": [1, 2], "edges": [(0, "b")]}, "(0, 'b') leads from no node"),
+        ({"nodes": [1, 2], "edges": [0]}, 'give {"nodes": [value, ...]'),
         ({"nodes": [9], "edges": []}, "9 at position 0 is not in the vocabulary"),
         ({"nodes": []}, 'give {"nodes"'),
         ([1, 2], 'give {"nodes"'),
     ],
 )
 def test_what_is_no_graph_is_refused(given: Any, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=re.escape(says)):
         into(given)
 
 
