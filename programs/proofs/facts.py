@@ -37,7 +37,7 @@ from gaugeblock.programs.expression import (
     postorder,
 )
 from gaugeblock.programs.interpreter import evaluate
-from gaugeblock.programs.operations import MISSING, apply, node_value, selects
+from gaugeblock.programs.operations import MISSING, apply, node_value, selects, value_signature
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.proofs.formulas import Formula, along, boolean, selects_of
 from gaugeblock.programs.proofs.kinds import COMPARISONS, is_certain, is_rational
@@ -113,6 +113,21 @@ class Facts:
             depends = below[1:]
         if isinstance(node, (Tokens, Indices)) or any(c in self._varies for c in depends):
             self._varies.add(id(node))
+        if isinstance(node, Elementwise) and id(node) in self._varies and self._is_constant(node):
+            self._varies.discard(id(node))
+
+    def _is_constant(self, node: Elementwise) -> bool:
+        """Whether it has one value after all, as `tokens.map(lambda x: 0)` has."""
+        columns = self.positional(node)
+        if columns is not None:
+            return all(map(_identical, columns))
+        match node.operands:
+            case (Tokens() as tokens,) if (vocab := self._vocab(tokens)) is not None:
+                try:
+                    return _identical([apply(node.f, (token,)) for token in vocab])
+                except Exception:  # whatever a user's function raises
+                    return False
+        return False
 
     def _vocab(self, node: Node) -> tuple[Any, ...] | None:
         """The values of `tokens`; None for other nodes, and for the edges of a graph."""
@@ -414,6 +429,11 @@ def _one_value(values: Iterable[Any]) -> bool:
     """Whether all are equal; what nan is part of is not."""
     distinct = set(values)
     return len(distinct) == 1 and not any(map(_has_nan, distinct))
+
+
+def _identical(values: Sequence[Any]) -> bool:
+    """Whether all are one value, also to functions that look at types."""
+    return _one_value(values) and len(set(map(value_signature, values))) == 1
 
 
 def _has_nan(value: Any) -> bool:

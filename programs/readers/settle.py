@@ -23,6 +23,8 @@ from gaugeblock.programs.language import indices
 from gaugeblock.programs.merging import merge, rebuilt
 from gaugeblock.programs.operations import Value, plain, together
 from gaugeblock.programs.program import Program
+from gaugeblock.programs.proofs.facts import Facts
+from gaugeblock.programs.proofs.uniqueness import at_most_one
 from gaugeblock.programs.readers.kinds import Kinds
 
 Aggregation = Callable[[Mean], SOp]
@@ -32,21 +34,33 @@ Aggregation = Callable[[Mean], SOp]
 def settle(root: SOp, vocab: Iterable[Value], max_len: int, aggregation: Aggregation) -> SOp:
     """The expression in which each `Mean` is replaced.
 
-    It becomes `.get(value, default, unique=True)` where a rule says that at most one key is selected, or where the
-    values are not all numbers (see `kinds`); else what `aggregation` makes of it. Names and lines are kept.
+    It becomes `.get(value, default, unique=True)` where a rule says that at most one key is selected (of `kinds`, or of
+    those that prove a `.get`), or where the values are not all numbers; else what `aggregation` makes of it. Names and
+    lines are kept.
     """
-    kinds = Kinds(tuple(plain(v) for v in vocab), max_len)
+    tokens = tuple(plain(v) for v in vocab)
+    kinds = Kinds(tokens, max_len)
     (merged,) = merge(root)
     new: dict[int, Any] = {}
     for node in postorder(merged):
         built = rebuilt(node, new)
         if isinstance(built, Mean):
-            if kinds.selects_at_most_one(built.selector) or not kinds.holds_numbers(built.value):
+            if (
+                kinds.selects_at_most_one(built.selector)
+                or not kinds.holds_numbers(built.value)
+                or _one_key(built.selector, tokens, max_len)
+            ):
                 built = Get(built.selector, built.value, built.default, unique=True)
             else:
                 built = aggregation(built)
         new[id(node)] = called_like(built, node)
     return new[id(merged)]
+
+
+def _one_key(selector: Selector, vocab: tuple[Value, ...], max_len: int) -> bool:
+    """Whether it is proved that no query selects two keys, whose indices would differ."""
+    (which,) = merge(Get(selector, indices, 0))
+    return at_most_one(Facts(Program("", _Settled(which), vocab, max_len), which), which) is not None
 
 
 def program_of(

@@ -239,6 +239,22 @@ def test_what_is_copied() -> None:
     assert rasp.is_numerical(doubled)
 
 
+def test_what_only_the_proofs_of_get_know_is_copied() -> None:
+    """Places computed from the length, and from what a selector says of all queries alike."""
+    length = rasp.SelectorWidth(rasp.Select(rasp.indices, rasp.indices, rasp.Comparison.TRUE))
+    from_end = rasp.SequenceMap(lambda i, n: abs(n - 1 - i), rasp.indices, length)
+    assert reductions(rasp.Aggregate(rasp.Select(from_end, rasp.indices, rasp.Comparison.EQ), rasp.tokens)) == [Get]
+    same = rasp.Select(rasp.tokens, rasp.Map(lambda i: 3, rasp.indices), rasp.Comparison.EQ)
+    sign = rasp.Map(lambda w: -1 if w else 1, rasp.SelectorWidth(same))
+    place = rasp.SequenceMap(lambda i, s: s * i, rasp.indices, sign)
+    signed = rasp.Aggregate(rasp.Select(place, -1 * rasp.indices, rasp.Comparison.EQ), rasp.tokens, 0)
+    assert reductions(signed) == [Get]
+    assert signed([2, 3, 1, 2]) == [2, 3, 1, 2]
+    assert signed([2, 0, 1, 2]) == [2, 0, 0, 0]
+    varied = rasp.SequenceMap(lambda i, t: i if t else 0, rasp.indices, rasp.tokens)
+    assert reductions(rasp.Aggregate(rasp.Select(varied, rasp.indices, rasp.Comparison.EQ), rasp.tokens)) == [Mean]
+
+
 def test_names() -> None:
     program = rasp.to_program(make_reverse(rasp.tokens), "ab", 4)
     assert program.name == "reverse"
