@@ -1,13 +1,33 @@
 """What all tests share."""
 
 import datetime
+import sys
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from jaxtyping import install_import_hook
 
-from gaugeblock.programs import registry
+ROOT = Path(__file__).parents[1]
+
+
+def modules_with_shapes() -> Iterator[str]:
+    """The modules whose signatures state shapes of arrays. To check the others too would double the time of all tests,
+    and mypy has read them."""
+    for part in ("bench", "programs", "compiled", "methods", "metrics"):
+        for file in (ROOT / part).rglob("*.py"):
+            if "from jaxtyping import" in file.read_text():
+                below = file.relative_to(ROOT / part).with_suffix("").parts
+                yield ".".join(("gaugeblock", *(() if part == "bench" else (part,)), *below))
+
+
+assert "gaugeblock" not in sys.modules, "modules that are imported already are not checked"
+install_import_hook(list(modules_with_shapes()), "beartype.beartype")
+
+from gaugeblock.programs import registry  # noqa: E402
 
 settings.register_profile("untimed", deadline=None)  # a deadline would be a timed test
 settings.load_profile("untimed")

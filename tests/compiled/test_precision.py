@@ -73,11 +73,12 @@ def expected(name: str, xs: list[Any], rounds: int) -> list[Any]:
     return s
 
 
-@pytest.mark.parametrize("p", [rule_30, odd_even_sort, flood], ids=lambda p: p.name)
-@pytest.mark.parametrize("rounds", [4, 8, 14, 24])
+@pytest.mark.parametrize(
+    ("p", "rounds"), [(rule_30, 4), (rule_30, 8), (rule_30, 24), (odd_even_sort, 4), (odd_even_sort, 12), (flood, 14)]
+)
 def test_a_step_may_repeat_often(p: Program, rounds: int) -> None:
     model = compile(p.with_arguments(rounds=rounds))
-    inputs = p.sample(np.random.default_rng(0), 200)
+    inputs = p.sample(np.random.default_rng(0), 100)
     assert model.batch(inputs) == [expected(p.name, xs, rounds) for xs in inputs]
     assert model.dtype == torch.float32
     restoring = [op for op in model.lowered.operations if isinstance(op, RestoringTable)]

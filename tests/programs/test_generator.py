@@ -31,7 +31,7 @@ print(json.dumps([generate(seed).source for seed in range({SEEDS})]))
 
 @pytest.fixture(scope="module")
 def sources() -> list[str]:
-    """Of programs generated in a fresh process, which is also without the checks that make generating slow here."""
+    """Of programs generated in another process, whose hashes of strings differ."""
     environment = {**os.environ, "PYTHONHASHSEED": "12345"}
     done = subprocess.run([sys.executable, "-c", PRINT], env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
