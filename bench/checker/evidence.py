@@ -170,6 +170,7 @@ class Experiment:
         self.ablation = ablation
         self.donor = None if donor is None else (torch.as_tensor(donor["pair"]), torch.as_tensor(donor["pos"]))
         self._effects: dict[frozenset[str], Float[Tensor, " pair"]] = {}
+        self._void: dict[str, bool] = {}
 
     @cached_property
     def difference(self) -> dict[str, Rows]:
@@ -262,9 +263,14 @@ class Experiment:
         return float((self.effect(edges) > self.evidence.tolerance).double().mean())
 
     def is_void(self, edge: str) -> bool:
-        """Whether the ablation puts the same in its place, whatever else is ablated."""
-        writer = edge.partition("->")[0]
-        return writer in INPUT_WRITERS and writer not in self.difference
+        """Whether the ablation puts the same in its place as far as the reader reads it, whatever else is ablated."""
+        writer, _, reader = edge.partition("->")
+        if writer not in INPUT_WRITERS:  # what it writes may change with other edges
+            return False
+        if edge not in self._void:
+            difference = self.difference.get(writer)
+            self._void[edge] = difference is None or not bool((difference @ self.evidence.model.read_by(reader)).any())
+        return self._void[edge]
 
     @cached_property
     def minimal_sets(self) -> tuple[frozenset[str], ...]:

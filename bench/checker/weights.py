@@ -175,6 +175,15 @@ class WeightsModel:
         W_V, b_V, W_O = (self.attention(layer, name)[head] for name in ("W_V", "b_V", "W_O"))
         return torch.cat([W_V, b_V[None]]) @ W_O
 
+    def read_by(self, reader: str) -> Float[Tensor, "d_model read"]:
+        """The weights through which a reader sees the stream; of an MLP, those of neurons that write."""
+        if reader == "logits":
+            return self.p["unembed.W_U"]
+        layer, head = _place(reader)
+        if head is None:
+            return self.mlp(layer, "W_in")[:, self.neurons[layer]]
+        return self.attention(layer, f"W_{reader[-1].upper()}")[head]
+
     # --- forwards ---------------------------------------------------------------------------------------------
 
     def run(self, tokens: Int[Tensor, "pair pos"]) -> Run:
