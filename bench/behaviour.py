@@ -57,7 +57,7 @@ class Behaviour:
 
 
 def behaviour(
-    task: Task, edges: Sequence[str], ranks: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"]
+    task: Task, edges: Sequence[str], ranks: Float[np.ndarray, " edges"], labels: Bool[np.ndarray, " edges"]
 ) -> Behaviour:
     """What circuits of top-ranked `edges` do. All other edges are ablated throughout, in the whole that circuits are
     compared with too."""
@@ -94,8 +94,8 @@ def circuit_runner(task: Task, edges: Sequence[str]) -> Run:
 
 
 def choose(
-    run: Run, ranks: Float[np.ndarray, "edges"], changed: Bool[np.ndarray, "pairs"]
-) -> Bool[np.ndarray, "edges"] | None:
+    run: Run, ranks: Float[np.ndarray, " edges"], changed: Bool[np.ndarray, " pairs"]
+) -> Bool[np.ndarray, " edges"] | None:
     """The smallest circuit of whole tie groups from the top whose faithfulness is at least FAITHFUL.
 
     Looked for at SIZES_TRIED sizes, each taken to the next smaller and the next larger circuit of whole tie groups.
@@ -117,7 +117,10 @@ def choose(
 
 
 def _at_true_size(
-    run: Run, ranks: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"], changed: Bool[np.ndarray, "pairs"]
+    run: Run,
+    ranks: Float[np.ndarray, " edges"],
+    labels: Bool[np.ndarray, " edges"],
+    changed: Bool[np.ndarray, " pairs"],
 ) -> tuple[Scores, list[float | None]]:
     size = [float(labels.mean())]
     found = faithfulness_curve(run, ranks, size, changed=changed)
@@ -138,8 +141,8 @@ def _chosen_scores(
     task: Task,
     run: Run,
     edges: Sequence[str],
-    chosen: Bool[np.ndarray, "edges"],
-    labels: Bool[np.ndarray, "edges"],
+    chosen: Bool[np.ndarray, " edges"],
+    labels: Bool[np.ndarray, " edges"],
 ) -> Scores:
     match = circuit_match(chosen, labels)
     scores: Scores = {
@@ -206,7 +209,7 @@ def _tolerance(values: npt.ArrayLike) -> float:
     return 1e-5 * (1 + float(np.abs(values).max()))
 
 
-def _changed_pairs(task: Task) -> Bool[np.ndarray, "pairs"]:
+def _changed_pairs(task: Task) -> Bool[np.ndarray, " pairs"]:
     """The pairs in which ablating everything changes what the model says at a graded position."""
     with torch.no_grad():
         ablated = task.engine.forward(torch.zeros(1, len(task.graph.edges), device=task.clean.device))[0]

@@ -135,8 +135,9 @@ def swap_search(
             try:
                 other = _compared(question, put(model, {site: component}), None, seed)
                 own.append(Found(site, name, replace(other, baseline_losses=mean.swapped_losses)))
-            except (GaugeblockError, RuntimeError) as error:  # torch says RuntimeError of shapes
-                own.append(Found(site, name, None, str(error).partition("\n")[0]))
+            except Exception as error:  # whatever a user's function raises, and torch of shapes
+                said = str(error) if isinstance(error, GaugeblockError) else f"{type(error).__name__}: {error}"
+                own.append(Found(site, name, None, said.partition("\n")[0]))
         found += sorted(own, key=_divergence)
     return found
 
@@ -292,7 +293,7 @@ def _compared(question: _Question, swapped: Model, baseline: Model | float | Non
 
 def _agreed(
     question: _Question, own: Tensor, other: Tensor, said: list[Any], said_swapped: list[Any]
-) -> Float[Tensor, "positions"]:
+) -> Float[Tensor, " positions"]:
     if question.reader is not None:
         same = [type(a) is type(b) and a == b for a, b in zip(said, said_swapped, strict=True)]
         return torch.tensor(same, dtype=own.dtype)
@@ -302,7 +303,7 @@ def _agreed(
     return (a & b).sum(-1) / (a | b).sum(-1).to(own.dtype)
 
 
-def _diverged(question: _Question, own: Tensor, other: Tensor) -> Float[Tensor, "positions"]:
+def _diverged(question: _Question, own: Tensor, other: Tensor) -> Float[Tensor, " positions"]:
     if question.numeric:
         return (own - other).square()[:, 0]
     log_p, log_q = own.log_softmax(-1), other.log_softmax(-1)
@@ -311,7 +312,7 @@ def _diverged(question: _Question, own: Tensor, other: Tensor) -> Float[Tensor, 
 
 def _loss_against(
     question: _Question, rows: slice, own: Tensor, said: list[Any]
-) -> Callable[[Float[Tensor, "positions out"]], Float[Tensor, "positions"]]:
+) -> Callable[[Float[Tensor, "positions out"]], Float[Tensor, " positions"]]:
     """Logits -> loss. Where the model has no single answer of its own, its answers are equally right."""
     given = None if question.targets is None else question.targets[rows][question.positions[rows]]
     if question.numeric:

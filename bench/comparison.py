@@ -88,15 +88,15 @@ class Comparison:
 
     tokens: Int[np.ndarray, "n pos"]
     numeric: bool
-    examples: Int[np.ndarray, "positions"]
-    places: Int[np.ndarray, "positions"]
+    examples: Int[np.ndarray, " positions"]
+    places: Int[np.ndarray, " positions"]
     answers: tuple[Any, ...]
     swapped_answers: tuple[Any, ...]
-    agreed: Float[np.ndarray, "positions"]
-    divergences: Float[np.ndarray, "positions"]
-    losses: Float[np.ndarray, "positions"]
-    swapped_losses: Float[np.ndarray, "positions"]
-    baseline_losses: Float[np.ndarray, "positions"] | None = None
+    agreed: Float[np.ndarray, " positions"]
+    divergences: Float[np.ndarray, " positions"]
+    losses: Float[np.ndarray, " positions"]
+    swapped_losses: Float[np.ndarray, " positions"]
+    baseline_losses: Float[np.ndarray, " positions"] | None = None
     spelling: tuple[Any, ...] = ()
     seed: int = 0
 
@@ -236,7 +236,7 @@ class Comparison:
         Console(file=out, width=100).print(self.table())
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).rstrip()
 
-    def _mean(self, values: Float[np.ndarray, "positions"], among: Any = slice(None)) -> Interval:
+    def _mean(self, values: Float[np.ndarray, " positions"], among: Any = slice(None)) -> Interval:
         rows = self.examples[among].tolist()
         return mean_interval(values[among], rows, n_resamples=self._n_resamples, seed=self.seed)
 
@@ -244,7 +244,7 @@ class Comparison:
     def _n_resamples(self) -> int:
         return max(100, min(RESAMPLES, DRAWN // len(self.tokens)))
 
-    def _part(self, label: Any, among: Bool[np.ndarray, "positions"]) -> Part:
+    def _part(self, label: Any, among: Bool[np.ndarray, " positions"]) -> Part:
         return Part(label, int(among.sum()), self._mean(self.agreed, among), self._mean(self.divergences, among))
 
     def _example(self, row: int, divergence: float) -> Example:

@@ -72,10 +72,9 @@ def entrant(given: Given) -> Entrant:
     """The method or control of a name, "file.py:function", or a function. Raises UnknownName or MethodError."""
     if isinstance(given, str) and given in CONTROLS:
         return Entrant(given, "edges", False, CONTROLS[given], None)
-    try:
-        method = get_method(given)
-    except UnknownName:
-        raise UnknownName("method or control", str(given), entrant_names()) from None
+    if isinstance(given, str) and ":" not in given and given not in method_names():
+        raise UnknownName("method or control", given, entrant_names())
+    method = get_method(given)
     return Entrant(method.name, method.level, method.signed, method.function, method)
 
 

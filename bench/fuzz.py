@@ -15,11 +15,12 @@ from typing import Any, Final, Literal, final
 import numpy as np
 
 from gaugeblock.environment import one_thread
-from gaugeblock.programs.errors import CompileError, FileError, GaugeblockError
+from gaugeblock.programs.errors import CompileError, FileError, GaugeblockError, UnknownName
 from gaugeblock.programs.generation.coverage import CONSTRUCTS, constructs
 from gaugeblock.programs.generation.generator import generate
 from gaugeblock.programs.generation.shrinking import shrink
 from gaugeblock.programs.program import Program
+from gaugeblock.results import write_text
 from gaugeblock.running.workers import JobTimeout, time_limit
 
 ENUMERATED: Final = 3_000
@@ -99,12 +100,9 @@ class Report:
         return not self.failures
 
     def save(self, path: str | Path) -> None:
-        """Write the report as JSON."""
-        target = Path(path)
-        partial = target.with_name(f"{target.name}.partial")
+        """Write the report as JSON. Raises FileError."""
         try:
-            partial.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False))
-            partial.replace(target)
+            write_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False))
         except OSError as error:
             raise FileError(f"cannot write the report to {path}: {error}") from error
 
@@ -140,6 +138,9 @@ def fuzz(
     """
     if n < 1 or seed < 0 or workers < 1:
         raise GaugeblockError(f"n={n}, seed={seed}, workers={workers} is impossible: at least 1, 0 and 1")
+    for name in without:
+        if name not in CONSTRUCTS:
+            raise UnknownName("construct", name, CONSTRUCTS)
     start = time.perf_counter()
     seeds = [seed * 1_000_000 + i for i in range(n)]
     outcomes = sorted(_outcomes(seeds, workers, tuple(without), progress), key=lambda o: o.seed)

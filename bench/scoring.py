@@ -91,14 +91,14 @@ def noise_floor(scores: Iterable[float], relative: float) -> float:
 
 def strengths(
     edge_scores: Mapping[str, float], edges: Sequence[str], signed: bool, noise: float
-) -> Float[np.ndarray, "edges"]:
+) -> Float[np.ndarray, " edges"]:
     """What ranks `edges`: |score|, or the score of a signed method; differences below `noise` become ties."""
     scores = np.array([edge_scores[e] for e in edges], dtype=np.float64)
     return round_to_noise(scores if signed else np.abs(scores), noise)
 
 
 def recovery_scores(
-    scores: Float[np.ndarray, "names"], labels: Bool[np.ndarray, "names"], strata: Sequence[Hashable]
+    scores: Float[np.ndarray, " names"], labels: Bool[np.ndarray, " names"], strata: Sequence[Hashable]
 ) -> dict[str, float | None]:
     """The scores of a result that compare with the truth (see SCORES)."""
     value, comparators = skill(scores, labels, strata)
@@ -130,8 +130,8 @@ class Scored:
     """
 
     names: list[str]
-    labels: Bool[np.ndarray, "names"]
-    ranks: Float[np.ndarray, "names"]
+    labels: Bool[np.ndarray, " names"]
+    ranks: Float[np.ndarray, " names"]
     recovery: dict[str, float | None]
 
     @staticmethod

@@ -46,11 +46,19 @@ def _module(component: Any, site: Site, model: "HookedTransformer", known: Known
             x, value, kept = measured(site, model, tokens, pad if component.pad is None else component.pad)
             weights = kept[..., None].to(value)
             axes = (0,) if component.per_position or square else (0, 1)
-            total = (value * weights).sum(axes, keepdim=True) / weights.sum(axes, keepdim=True).clamp(min=1)
-            return Constant(total[0], square)
+            if not bool(kept.any()):
+                raise SwapError(f"there is no mean to stand at {site.name}: its tokens hold nothing but PAD")
+            count = weights.sum(axes, keepdim=True)
+            mean = (value * weights).sum(axes, keepdim=True) / count.clamp(min=1)
+            overall = (value * weights).sum((0, 1)) / weights.sum((0, 1))
+            return Constant(mean.where(count > 0, overall)[0], square)
         case Linear(tokens=tokens):
             if site.reads_tokens or square:
                 raise SwapError(f"no linear map can stand at {site.name}: it goes from the stream to a contribution")
+            if component.alpha < 0:
+                raise SwapError(
+                    f"alpha {component.alpha:g} is not possible: 0 is least squares, more is ridge regression"
+                )
             x, value, kept = measured(site, model, tokens, pad if component.pad is None else component.pad)
             return _fitted(x[kept], value[kept], component.alpha)
         case From(model=other, site=name):

@@ -53,7 +53,7 @@ class Site:
         last = f"n0-{(cfg.d_mlp or 0) - 1}"
         if match := _MLP.fullmatch(name):
             layer, neurons = int(match[1]), tuple(sorted(set(_numbers(match[2] or ""))))
-            if f"m{layer}" in mlps and (not neurons or neurons[-1] < (cfg.d_mlp or 0)):
+            if f"m{layer}" in mlps and bool(neurons) == bool(match[2]) and max(neurons, default=0) < (cfg.d_mlp or 0):
                 return Site(name, "neurons" if neurons else "mlp", layer, None, neurons)
         elif name in known:
             if match := _HEAD.fullmatch(name):
@@ -125,7 +125,8 @@ class From:
 class Mean:
     """What the part contributes on average over inputs, at each position, or over all positions too.
 
-    Positions that hold `pad` are left out; of a compiled model, its PAD.
+    Positions that hold `pad` are left out; of a compiled model, its PAD. Where all inputs hold `pad`, it is
+    the mean over all positions.
     """
 
     tokens: Int[Tensor, "batch pos"]
@@ -185,9 +186,11 @@ class Known:
 
 
 def _numbers(text: str) -> list[int]:
-    """3, 5, 6, 7, 8 of "3,5-8"."""
+    """3, 5, 6, 7, 8 of "3,5-8"; nothing where a range runs backwards."""
     found: list[int] = []
     for piece in filter(None, text.split(",")):
         first, _, last = piece.partition("-")
+        if int(last or first) < int(first):
+            return []
         found += range(int(first), int(last or first) + 1)
     return found

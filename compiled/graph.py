@@ -157,7 +157,7 @@ class Graph:
         """
         model: Any = hooked
         writers = ["embed"]
-        if _any(model.pos_embed.W_pos):
+        if hasattr(model, "pos_embed") and _any(model.pos_embed.W_pos):
             writers.append("pos")
         biased = [_any(block.attn.b_O) for block in model.blocks]
         if any(biased):

@@ -203,6 +203,8 @@ class Coded(nn.Module):
         total, count = np.zeros(self.known.subspaces[self.writes[0]].directions.shape[1]), 0
         ratios = []
         for name, value in values.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SwapError(f"the function returned {value} for {name!r}; it must be finite")
             variable, directions = self.known.lowered.variables[name], self.known.subspaces[name].directions
             if variable.encoding == "onehot":
                 total += _one_hot(variable, value) @ directions

@@ -11,10 +11,14 @@ from gaugeblock.methods.ablation import ABLATIONS
 from gaugeblock.methods.changes import Functional
 from gaugeblock.methods.registry import Function, Method, attribution, get_method
 from gaugeblock.methods.task import Task
-from gaugeblock.programs.errors import InputError, UnknownName
+from gaugeblock.programs.errors import InputError, MethodError, UnknownName
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
+
+
+SAME = 1e-3
+"""Logits that differ by less of their size are the same up to rounding."""
 
 
 def attribute(
@@ -63,6 +67,7 @@ def attribute(
     task = Task.build(
         model, Graph.of(model), clean, corrupted, positions, ablation, pad_token=pad_token, seed=seed, metric=metric
     )
+    _check_engine(task)
     _check_metric(task)
     found = attribution(chosen, task, **params)
     return found.edges if chosen.level == "edges" else found.nodes
@@ -90,6 +95,19 @@ def _last(tokens: Int[Tensor, "pair pos"], pad_token: int | None) -> Bool[Tensor
     if not bool(real.any(1).all()):
         raise InputError(f"clean input {int(real.any(1).long().argmin())} holds nothing but pad_token {pad_token}")
     return torch.zeros_like(real).scatter(1, real.long().cumsum(1).argmax(1, keepdim=True), True)
+
+
+def _check_engine(task: Task) -> None:
+    """The engine computes from the weights alone: of a model with swapped parts or hooks, it computes another one."""
+    with torch.no_grad():
+        own, engine = task.model(task.clean), task.engine.clean_logits
+    real = task.rows.clean[..., None]
+    largest = float(((own - engine).abs() * real).max())
+    if not largest <= SAME * (1 + float(own.abs().max())):
+        raise MethodError(
+            f"the model's logits differ by up to {largest:.2g} from what its weights compute: methods do not see "
+            "swapped parts and hooks; give a model without them"
+        )
 
 
 def _check_metric(task: Task) -> None:

@@ -96,7 +96,7 @@ class Engine:
         self,
         masks: Float[Tensor, "mask edges"],
         pairs: Int[Tensor, " chosen"] | None = None,
-        ablated: Float[Tensor, "writer #chosen #pos d_model"] | None = None,
+        ablated: Float[Tensor, " writer #chosen #pos d_model"] | None = None,
     ) -> Float[Tensor, "mask chosen pos vocab"]:
         """Logits under each mask (1: clean edge, 0: ablated), differentiable in the masks and in `ablated`.
 

@@ -49,7 +49,7 @@ def information_flow_routes(task: Task) -> dict[str, float]:
 
 def proximity_shares(
     parts: Float[Tensor, "part *rows d_model"], whole: Float[Tensor, "*rows d_model"]
-) -> Float[Tensor, "part *rows"]:
+) -> Float[Tensor, " part *rows"]:
     """max(0, ‖whole‖₁ - ‖whole - part‖₁) of each part, divided by the sum over parts."""
     size = whole.abs().sum(-1)
     proximity = torch.stack([(size - (whole - part).abs().sum(-1)).clamp(min=0) for part in parts])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, final
 
 from gaugeblock.compiled.graph import Graph, owner, parse_edge
+from gaugeblock.methods.guard import left_unchanged
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import GaugeblockError, MethodError, UnknownName
 from gaugeblock.programs.user_code import function_in
@@ -91,15 +92,16 @@ class Attribution:
 def attribution(given: "str | Function | Method", task: Task, **params: Any) -> Attribution:
     """Run a method. Scores of nodes are lifted to edges, scores of edges pooled to nodes.
 
-    Raises MethodError where the method raises, misses a name, or gives something that is no number; names that do
-    not exist are warned about and dropped.
+    Raises MethodError where the method raises, exits, leaves the model changed (which is put back), misses a name, or
+    gives something that is no number; names that do not exist are warned about and dropped.
     """
     chosen = get_method(given)
     try:
-        scores = chosen.function(task, **params)
+        with left_unchanged(task.model, f"method {chosen.name!r}"):
+            scores = chosen.function(task, **params)
     except GaugeblockError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MethodError(f"method {chosen.name!r} raised {type(error).__name__}: {error}") from error
     if chosen.level == "edges":
         edges = _checked(chosen, scores, task.graph.edges)

@@ -71,10 +71,12 @@ class Task:
             metric: (logits [n, pos, vocab], pair index [n]) -> [n], larger where the model does more of what it does
                 on the clean input; by default `Task.metric` says what.
 
-        Raises InputError where no position of some pair is graded.
+        Raises InputError where no position of some pair is graded, or for a negative seed.
         """
         if not len(clean) or not bool(positions.any(1).all()):
             raise InputError("a task needs at least one pair, and at least one graded position in every pair")
+        if seed < 0:
+            raise InputError(f"the seed {seed} is negative; seeds are 0, 1, 2, ...")
         device = model.W_E.device
         clean, corrupted, positions = clean.to(device), corrupted.to(device), positions.to(device)
         rows = Rows(real_positions(clean, pad_token), real_positions(corrupted, pad_token), donor_seed)

@@ -61,9 +61,9 @@ class Attention:
 
     heads: tuple[int, ...]
     W_qkv: Float[Tensor, "d_model qkv_heads_d_head"]
-    b_qkv: Float[Tensor, "qkv_heads_d_head"]
+    b_qkv: Float[Tensor, " qkv_heads_d_head"]
     W_O: Float[Tensor, "heads d_head d_model"]
-    b_O: Float[Tensor, "d_model"]
+    b_O: Float[Tensor, " d_model"]
 
     @property
     def maps(self) -> Float[Tensor, "d_model 3 heads d_head"]:
@@ -76,9 +76,9 @@ class Mlp:
     """One layer's MLP, over the neurons that write something."""
 
     W_in: Float[Tensor, "d_model neuron"]
-    b_in: Float[Tensor, "neuron"]
+    b_in: Float[Tensor, " neuron"]
     W_out: Float[Tensor, "neuron d_model"]
-    b_out: Float[Tensor, "d_model"]
+    b_out: Float[Tensor, " d_model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class Weights:
     attention: tuple[Attention, ...]
     mlp: tuple[Mlp | None, ...]
     W_U: Float[Tensor, "d_model d_vocab_out"]
-    b_U: Float[Tensor, "d_vocab_out"]
+    b_U: Float[Tensor, " d_vocab_out"]
     norm: Norm
     eps: float
     activation: Callable[[Tensor], Tensor]

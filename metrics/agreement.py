@@ -64,7 +64,7 @@ def total_variation(model: Outputs, circuit: Outputs, graded: Graded, *, logits:
 
 def pair_total_variation(
     model: Outputs, circuit: Outputs, graded: Graded, *, logits: bool = True
-) -> Float[np.ndarray, "pair"]:
+) -> Float[np.ndarray, " pair"]:
     """`total_variation` of each pair: mean over its own graded positions, NaN for a pair that has none."""
     distances = _total_variations(model, circuit, graded, logits)
     counts = graded.sum(axis=1)
@@ -99,7 +99,7 @@ def _graded(model: np.ndarray, circuit: np.ndarray, graded: np.ndarray, dim: int
     return p, q
 
 
-def _agreement(p: np.ndarray, q: np.ndarray) -> Float[np.ndarray, "positions"]:
+def _agreement(p: np.ndarray, q: np.ndarray) -> Float[np.ndarray, " positions"]:
     largest_p, largest_q = p == p.max(axis=-1, keepdims=True), q == q.max(axis=-1, keepdims=True)
     return (largest_p & largest_q).sum(axis=-1) / (largest_p | largest_q).sum(axis=-1)
 
@@ -126,6 +126,6 @@ def _log(probabilities: np.ndarray) -> np.ndarray:
 
 def _total_variations(
     model: np.ndarray, circuit: np.ndarray, graded: np.ndarray, logits: bool
-) -> Float[np.ndarray, "positions"]:
+) -> Float[np.ndarray, " positions"]:
     log_p, log_q = _log_probabilities(*_graded(model, circuit, graded, dim=3), logits)
     return np.abs(np.exp(log_p) - np.exp(log_q)).sum(axis=-1) / 2

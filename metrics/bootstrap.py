@@ -20,7 +20,7 @@ class Interval:
 
 
 def mean_interval(
-    values: Float[np.ndarray, "units"],
+    values: Float[np.ndarray, " units"],
     clusters: Sequence[Hashable] | None = None,
     *,
     level: float = 0.95,
@@ -72,8 +72,8 @@ def mean_interval(
 
 
 def paired_interval(
-    first: Float[np.ndarray, "units"],
-    second: Float[np.ndarray, "units"],
+    first: Float[np.ndarray, " units"],
+    second: Float[np.ndarray, " units"],
     clusters: Sequence[Hashable] | None = None,
     *,
     level: float = 0.95,

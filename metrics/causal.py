@@ -30,7 +30,7 @@ class Completeness:
 
     largest: float
     mean: float
-    worst: Bool[np.ndarray, "edges"]
+    worst: Bool[np.ndarray, " edges"]
     span: float
     n_sets: int
     exact: bool
@@ -50,15 +50,15 @@ class Minimality:
         exact: every K ⊆ C∖{v} was; else `largest` is a lower bound.
     """
 
-    edges: Int[np.ndarray, "members"]
-    largest: Float[np.ndarray, "members"]
-    alone: Float[np.ndarray, "members"]
+    edges: Int[np.ndarray, " members"]
+    largest: Float[np.ndarray, " members"]
+    alone: Float[np.ndarray, " members"]
     smallest: float | None
     n_sets: int
     exact: bool
 
 
-def completeness(run: Run, circuit: Bool[np.ndarray, "edges"], *, budget: int = 2048, seed: int = 0) -> Completeness:
+def completeness(run: Run, circuit: Bool[np.ndarray, " edges"], *, budget: int = 2048, seed: int = 0) -> Completeness:
     """Does the circuit hold all that matters? Then C and M lose the same when K is taken out of both.
 
     A backup that C misses shows only here: with K the part it backs up, M still works and C does not.
@@ -97,7 +97,7 @@ def completeness(run: Run, circuit: Bool[np.ndarray, "edges"], *, budget: int = 
 
 def minimality(
     run: Run,
-    circuit: Bool[np.ndarray, "edges"],
+    circuit: Bool[np.ndarray, " edges"],
     sets: Bool[np.ndarray, "sets edges"] | None = None,
     *,
     budget: int = 2048,
@@ -150,13 +150,13 @@ def minimality(
     )
 
 
-def _members(circuit: np.ndarray) -> Int[np.ndarray, "members"]:
+def _members(circuit: np.ndarray) -> Int[np.ndarray, " members"]:
     if circuit.ndim != 1 or circuit.dtype != bool:
         raise ValueError(f"a circuit is one bool per edge, not {circuit.dtype} of shape {circuit.shape}")
     return np.flatnonzero(circuit)
 
 
-def _subsets(size: int, n_sets: int, seed: int) -> tuple[Bool[np.ndarray, "sets size"], Float[np.ndarray, "sets"]]:
+def _subsets(size: int, n_sets: int, seed: int) -> tuple[Bool[np.ndarray, "sets size"], Float[np.ndarray, " sets"]]:
     """All subsets of `size` things where they are at most `n_sets`, else some; the first is ∅, the last is full.
 
     With the weights by which a mean over the sets gives each size the same weight, and each set of a size.

@@ -27,7 +27,7 @@ class CircuitMatch:
     f1: float | None
 
 
-def circuit_match(chosen: Bool[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"]) -> CircuitMatch:
+def circuit_match(chosen: Bool[np.ndarray, " edges"], labels: Bool[np.ndarray, " edges"]) -> CircuitMatch:
     """Precision, recall and F1 of the edges in `chosen`; `labels` are True for true edges.
 
     Source: van Rijsbergen (1979).
@@ -44,7 +44,7 @@ def circuit_match(chosen: Bool[np.ndarray, "edges"], labels: Bool[np.ndarray, "e
     )
 
 
-def structural_hamming_distance(chosen: Bool[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"]) -> int:
+def structural_hamming_distance(chosen: Bool[np.ndarray, " edges"], labels: Bool[np.ndarray, " edges"]) -> int:
     """Number of edges that are in exactly one of the two circuits: false alarms and misses.
 
     Range 0 to the number of edges, lower is better. The empty circuit scores the number of true edges, so a value
@@ -58,7 +58,7 @@ def structural_hamming_distance(chosen: Bool[np.ndarray, "edges"], labels: Bool[
     return int((chosen != labels).sum())
 
 
-def normalised_hamming_distance(chosen: Bool[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"]) -> float | None:
+def normalised_hamming_distance(chosen: Bool[np.ndarray, " edges"], labels: Bool[np.ndarray, " edges"]) -> float | None:
     """`structural_hamming_distance` divided by the number of edges: the share of wrong decisions.
 
     Range 0 to 1, lower is better. True edges are few, so the empty circuit already comes near 0: read it beside the

@@ -36,20 +36,20 @@ class FaithfulnessCurve:
         full: m(N).
     """
 
-    fractions: Float[np.ndarray, "sizes"]
-    f: Float[np.ndarray, "sizes"]
-    f_pairs: Float[np.ndarray, "sizes"]
+    fractions: Float[np.ndarray, " sizes"]
+    f: Float[np.ndarray, " sizes"]
+    f_pairs: Float[np.ndarray, " sizes"]
     n_pairs: int
     values: Float[np.ndarray, "sizes pairs"]
-    full: Float[np.ndarray, "pairs"]
+    full: Float[np.ndarray, " pairs"]
 
 
 def faithfulness_curve(
     run: Run,
-    scores: Float[np.ndarray, "edges"],
+    scores: Float[np.ndarray, " edges"],
     sizes: Sequence[float] = SIZES,
     *,
-    changed: Bool[np.ndarray, "pairs"] | None = None,
+    changed: Bool[np.ndarray, " pairs"] | None = None,
     eps: float = 1e-5,
 ) -> FaithfulnessCurve:
     """Faithfulness of the top-k edges for each size k.
@@ -113,7 +113,7 @@ def faithfulness_curve(
     return FaithfulnessCurve(fractions, f, f_pairs, int(differing.sum()), values, full)
 
 
-def cpr(fractions: Float[np.ndarray, "sizes"], f: Float[np.ndarray, "sizes"]) -> float | None:
+def cpr(fractions: Float[np.ndarray, " sizes"], f: Float[np.ndarray, " sizes"]) -> float | None:
     """Circuit performance ratio: ∫₀¹ f dk, k the share of edges in the circuit.
 
     f is taken as linear between the given points (trapezoids, linear k). Unbounded, higher is better in
@@ -128,7 +128,7 @@ def cpr(fractions: Float[np.ndarray, "sizes"], f: Float[np.ndarray, "sizes"]) ->
     return _area(fractions, f)
 
 
-def cmd(fractions: Float[np.ndarray, "sizes"], f: Float[np.ndarray, "sizes"]) -> float | None:
+def cmd(fractions: Float[np.ndarray, " sizes"], f: Float[np.ndarray, " sizes"]) -> float | None:
     """Circuit-model distance: ∫₀¹ |1 − f| dk, k the share of edges in the circuit.
 
     f is taken as linear between the given points, and |1 − f| is integrated exactly where it crosses
@@ -144,7 +144,7 @@ def cmd(fractions: Float[np.ndarray, "sizes"], f: Float[np.ndarray, "sizes"]) ->
 
 
 def log_cpr(
-    fractions: Float[np.ndarray, "sizes"], f: Float[np.ndarray, "sizes"], start: float = SIZES[0]
+    fractions: Float[np.ndarray, " sizes"], f: Float[np.ndarray, " sizes"], start: float = SIZES[0]
 ) -> float | None:
     """CPR on a logarithmic axis: the mean of f over log₁₀ k, for k from `start` to 1.
 
@@ -167,7 +167,7 @@ def log_cpr(
 
 
 def log_cmd(
-    fractions: Float[np.ndarray, "sizes"], f: Float[np.ndarray, "sizes"], start: float = SIZES[0]
+    fractions: Float[np.ndarray, " sizes"], f: Float[np.ndarray, " sizes"], start: float = SIZES[0]
 ) -> float | None:
     """CMD on a logarithmic axis: the mean of |1 − f| over log₁₀ k, for k from `start` to 1.
 
@@ -197,11 +197,11 @@ def checked_values(values: np.ndarray, n_circuits: int) -> Float[np.ndarray, "ci
     return array
 
 
-def _area(x: Float[np.ndarray, "sizes"], f: Float[np.ndarray, "sizes"]) -> float | None:
+def _area(x: Float[np.ndarray, " sizes"], f: Float[np.ndarray, " sizes"]) -> float | None:
     return None if np.isnan(f).any() else float(np.sum(np.diff(x) * (f[:-1] + f[1:]) / 2))
 
 
-def _area_from_one(x: Float[np.ndarray, "sizes"], f: Float[np.ndarray, "sizes"]) -> float | None:
+def _area_from_one(x: Float[np.ndarray, " sizes"], f: Float[np.ndarray, " sizes"]) -> float | None:
     if np.isnan(f).any():
         return None
     a, b = 1 - f[:-1], 1 - f[1:]
@@ -213,8 +213,8 @@ def _area_from_one(x: Float[np.ndarray, "sizes"], f: Float[np.ndarray, "sizes"])
 
 
 def _on_log_axis(
-    fractions: Float[np.ndarray, "sizes"], f: Float[np.ndarray, "sizes"], start: float
-) -> tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points"]]:
+    fractions: Float[np.ndarray, " sizes"], f: Float[np.ndarray, " sizes"], start: float
+) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
     """The points from `start` on, on an axis that runs from 0 to 1."""
     _check_points(fractions, f)
     if not 0 < start < 1:

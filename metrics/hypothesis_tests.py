@@ -78,17 +78,17 @@ class MinimalityTest:
     p_value: float
     rejected: bool
     n: int
-    edges: Int[np.ndarray, "members"]
-    changes: Float[np.ndarray, "members"]
-    shares: Float[np.ndarray, "members"]
-    p_values: Float[np.ndarray, "members"]
-    random_changes: Float[np.ndarray, "random"]
+    edges: Int[np.ndarray, " members"]
+    changes: Float[np.ndarray, " members"]
+    shares: Float[np.ndarray, " members"]
+    p_values: Float[np.ndarray, " members"]
+    random_changes: Float[np.ndarray, " random"]
 
 
 def equivalence_test(
-    circuit: Float[np.ndarray, "pairs"],
-    model: Float[np.ndarray, "pairs"],
-    distances: Float[np.ndarray, "pairs"] | None = None,
+    circuit: Float[np.ndarray, " pairs"],
+    model: Float[np.ndarray, " pairs"],
+    distances: Float[np.ndarray, " pairs"] | None = None,
     *,
     epsilon: float = 0.1,
     tolerance: float = 0.01,
@@ -146,8 +146,8 @@ def equivalence_test(
 
 
 def independence_test(
-    complement: Float[np.ndarray, "pairs"],
-    model: Float[np.ndarray, "pairs"],
+    complement: Float[np.ndarray, " pairs"],
+    model: Float[np.ndarray, " pairs"],
     *,
     n_permutations: int = 1000,
     level: float = 0.05,
@@ -196,7 +196,7 @@ def independence_test(
     return IndependenceTest(observed, p_value, p_value <= level, n, n_permutations)
 
 
-def hsic(x: Float[np.ndarray, "pairs"], y: Float[np.ndarray, "pairs"]) -> float:
+def hsic(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"]) -> float:
     """Hilbert–Schmidt independence criterion, tr(KHLH) / (n − 1)², with Gaussian kernels K of x and L of y.
 
     K_ij = exp(−(x_i − x_j)² / 2σ²), H = I − 11ᵀ/n; σ is the median of |x_i − x_j| over i < j (where that is 0, over the
@@ -210,7 +210,7 @@ def hsic(x: Float[np.ndarray, "pairs"], y: Float[np.ndarray, "pairs"]) -> float:
 
 def minimality_test(
     run: Run,
-    circuit: Bool[np.ndarray, "edges"],
+    circuit: Bool[np.ndarray, " edges"],
     paths: Bool[np.ndarray, "paths edges"] | None = None,
     *,
     quantile: float = 0.9,
@@ -281,7 +281,7 @@ def minimality_test(
 
 
 def random_paths(
-    edges: Sequence[str], circuit: Bool[np.ndarray, "edges"], n_paths: int, seed: int = 0
+    edges: Sequence[str], circuit: Bool[np.ndarray, " edges"], n_paths: int, seed: int = 0
 ) -> Bool[np.ndarray, "paths edges"]:
     """Paths from the inputs (embed, pos, bias) to the logits that share no edge with the circuit.
 
@@ -332,7 +332,7 @@ def random_paths(
     return paths
 
 
-def _checked(values: np.ndarray, name: str) -> Float[np.ndarray, "pairs"]:
+def _checked(values: np.ndarray, name: str) -> Float[np.ndarray, " pairs"]:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one number per pair, not an array of shape {array.shape}")
@@ -347,14 +347,14 @@ def _same_length(first: np.ndarray, second: np.ndarray) -> int:
     return len(first)
 
 
-def _binomial(n: int, p: float) -> Float[np.ndarray, "counts"]:
+def _binomial(n: int, p: float) -> Float[np.ndarray, " counts"]:
     """P(K = k) for K ~ Bin(n, p), k from 0 to n."""
     k = np.arange(n + 1)
     factorials = np.array([lgamma(i + 1) for i in range(n + 1)])
     return np.exp(factorials[n] - factorials - factorials[::-1] + k * np.log(p) + (n - k) * np.log1p(-p))
 
 
-def _kernel(x: Float[np.ndarray, "pairs"]) -> Float[np.ndarray, "pairs pairs"]:
+def _kernel(x: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, "pairs pairs"]:
     distances = np.abs(x[:, None] - x)
     between = distances[np.triu_indices(len(x), k=1)]
     if not between.any():

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 
-def checked_scores(scores: np.ndarray) -> Float[np.ndarray, "edges"]:
+def checked_scores(scores: np.ndarray) -> Float[np.ndarray, " edges"]:
     """`scores` as float64; infinities rank, NaN raises `ValueError`."""
     array = np.asarray(scores, dtype=np.float64)
     if array.ndim != 1:
@@ -14,7 +14,7 @@ def checked_scores(scores: np.ndarray) -> Float[np.ndarray, "edges"]:
     return array
 
 
-def checked_labels(labels: np.ndarray, n_scores: int) -> Bool[np.ndarray, "edges"]:
+def checked_labels(labels: np.ndarray, n_scores: int) -> Bool[np.ndarray, " edges"]:
     """`labels` as bool, one per score; else `ValueError` naming both lengths."""
     array = np.asarray(labels, dtype=bool)
     if array.shape != (n_scores,):
@@ -23,8 +23,8 @@ def checked_labels(labels: np.ndarray, n_scores: int) -> Bool[np.ndarray, "edges
 
 
 def tie_groups(
-    scores: Float[np.ndarray, "edges"],
-) -> tuple[Int[np.ndarray, "edges"], Int[np.ndarray, "groups"]]:
+    scores: Float[np.ndarray, " edges"],
+) -> tuple[Int[np.ndarray, " edges"], Int[np.ndarray, " groups"]]:
     """Edges from the highest score down, and where the groups of equal scores end.
 
     Returns `order` and `ends`: the top `ends[g]` edges are `order[: ends[g]]`, whole tie groups each time.
@@ -38,8 +38,8 @@ def tie_groups(
 
 
 def staircase(
-    scores: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"]
-) -> tuple[Int[np.ndarray, "steps"], Int[np.ndarray, "steps"]]:
+    scores: Float[np.ndarray, " edges"], labels: Bool[np.ndarray, " edges"]
+) -> tuple[Int[np.ndarray, " steps"], Int[np.ndarray, " steps"]]:
     """Edges taken and positives among them, at zero and after each tie group from the top.
 
     Between two steps a uniformly random order within the group takes positives linearly on average.
@@ -49,7 +49,7 @@ def staircase(
     return np.concatenate([[0], ends]), np.concatenate([[0], hits])
 
 
-def round_to_noise(scores: Float[np.ndarray, "edges"], noise: float) -> Float[np.ndarray, "edges"]:
+def round_to_noise(scores: Float[np.ndarray, " edges"], noise: float) -> Float[np.ndarray, " edges"]:
     """Make scores that are closer than the noise floor equal, so that float dust orders nothing.
 
     Sorted scores are cut wherever neighbours are at least `noise` apart, and every piece takes its

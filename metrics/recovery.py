@@ -19,7 +19,7 @@ from gaugeblock.metrics.ranking import checked_labels, checked_scores, staircase
 Stratum = tuple[str, int, str, int, str]
 
 
-def auroc(scores: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"]) -> float | None:
+def auroc(scores: Float[np.ndarray, " edges"], labels: Bool[np.ndarray, " edges"]) -> float | None:
     """Area under the ROC curve: P(positive > negative) + ½ P(positive = negative).
 
     Range 0 to 1, higher is better, chance 0.5. Ties count half (mid-ranks).
@@ -29,7 +29,7 @@ def auroc(scores: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"])
     return None if bounds is None else (bounds[0] + bounds[1]) / 2
 
 
-def auroc_bounds(scores: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"]) -> tuple[float, float] | None:
+def auroc_bounds(scores: Float[np.ndarray, " edges"], labels: Bool[np.ndarray, " edges"]) -> tuple[float, float] | None:
     """The least and the greatest AUROC over all orders within tie groups: (pessimistic, optimistic).
 
     P(positive > negative) and P(positive ≥ negative). Range 0 to 1, higher is better; their mean is
@@ -46,7 +46,7 @@ def auroc_bounds(scores: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "e
     return float(false_alarms @ hits[:-1] / n_pairs), float(false_alarms @ hits[1:] / n_pairs)
 
 
-def auprc(scores: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"]) -> float | None:
+def auprc(scores: Float[np.ndarray, " edges"], labels: Bool[np.ndarray, " edges"]) -> float | None:
     """Average precision: Σ_g (recall_g − recall_{g−1}) · precision_g over tie groups g from the top.
 
     Range 0 to 1, higher is better, chance `auprc_chance` (constant scores: the share of positives).
@@ -84,7 +84,7 @@ def auprc_chance(n_positive: int, n: int) -> float | None:
     return (harmonic + others * (n - harmonic)) / n
 
 
-def precision_at_size(scores: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"]) -> float | None:
+def precision_at_size(scores: Float[np.ndarray, " edges"], labels: Bool[np.ndarray, " edges"]) -> float | None:
     """Share of positives among the top P edges, P being the number of positives (R-precision).
 
     Range 0 to 1, higher is better, chance P/n. Of a tie group that straddles the boundary, the expected
@@ -99,7 +99,7 @@ def precision_at_size(scores: Float[np.ndarray, "edges"], labels: Bool[np.ndarra
     return float(np.interp(n_positive, *staircase(scores, labels)) / n_positive)
 
 
-def best_f1(scores: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"]) -> tuple[float, float] | None:
+def best_f1(scores: Float[np.ndarray, " edges"], labels: Bool[np.ndarray, " edges"]) -> tuple[float, float] | None:
     """The largest F1 over all circuits {score ≥ threshold}, and its threshold.
 
     F1 = 2 · hits / (edges taken + positives), the harmonic mean of precision and recall. Only whole tie groups are
@@ -120,7 +120,7 @@ def best_f1(scores: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"
 
 
 def matched_auroc(
-    scores: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"], strata: Sequence[Hashable]
+    scores: Float[np.ndarray, " edges"], labels: Bool[np.ndarray, " edges"], strata: Sequence[Hashable]
 ) -> tuple[float | None, float]:
     """AUROC in which each positive meets only the negatives of its own stratum.
 
@@ -153,7 +153,7 @@ def matched_auroc(
 
 
 def skill(
-    scores: Float[np.ndarray, "edges"], labels: Bool[np.ndarray, "edges"], strata: Sequence[Hashable]
+    scores: Float[np.ndarray, " edges"], labels: Bool[np.ndarray, " edges"], strata: Sequence[Hashable]
 ) -> tuple[float | None, float]:
     """2 · matched AUROC − 1, the headline of circuit recovery.
 

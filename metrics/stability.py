@@ -11,7 +11,7 @@ from gaugeblock.metrics.ranking import checked_scores, round_to_noise, tie_group
 _COMPARED = 1000
 
 
-def top_k_shares(scores: Float[np.ndarray, "edges"], k: int) -> Float[np.ndarray, "edges"]:
+def top_k_shares(scores: Float[np.ndarray, " edges"], k: int) -> Float[np.ndarray, " edges"]:
     """For each edge the probability that it is among the top k when ties are broken at random.
 
     1 above the tie group that straddles the boundary, 0 below it, places left / group size within it. Sums to k.
@@ -67,10 +67,10 @@ class BootstrapScores:
         jaccard: `jaccard` of the top k of the resamples (of the first 1000; the work grows with their square).
     """
 
-    mean: Float[np.ndarray, "edges"]
-    low: Float[np.ndarray, "edges"]
-    high: Float[np.ndarray, "edges"]
-    top_share: Float[np.ndarray, "edges"]
+    mean: Float[np.ndarray, " edges"]
+    low: Float[np.ndarray, " edges"]
+    high: Float[np.ndarray, " edges"]
+    top_share: Float[np.ndarray, " edges"]
     jaccard: float | None
 
 

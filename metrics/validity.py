@@ -33,7 +33,7 @@ class Validity:
     n_cases: int
 
 
-def spearman(x: Float[np.ndarray, "rows"], y: Float[np.ndarray, "rows"]) -> float | None:
+def spearman(x: Float[np.ndarray, " rows"], y: Float[np.ndarray, " rows"]) -> float | None:
     """Spearman's rank correlation: Pearson's r of mid-ranks, equal values sharing the mean of their ranks.
 
     Range −1 to 1. None where x or y has fewer than three distinct values: with two it measures a difference between
@@ -51,8 +51,8 @@ def spearman(x: Float[np.ndarray, "rows"], y: Float[np.ndarray, "rows"]) -> floa
 
 
 def rank_validity(
-    metric: Float[np.ndarray, "rows"],
-    recovery: Float[np.ndarray, "rows"],
+    metric: Float[np.ndarray, " rows"],
+    recovery: Float[np.ndarray, " rows"],
     cases: Sequence[Hashable],
     programs: Sequence[Hashable],
     *,
@@ -137,12 +137,12 @@ def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float | None:
     return _of_levels(_levels(x), _levels(y))
 
 
-def _levels(values: np.ndarray) -> Int[np.ndarray, "rows"]:
+def _levels(values: np.ndarray) -> Int[np.ndarray, " rows"]:
     """Which of the distinct values, in increasing order, each one is."""
     return np.unique(values, return_inverse=True)[1]
 
 
-def _of_levels(x: Int[np.ndarray, "rows"], y: Int[np.ndarray, "rows"]) -> float | None:
+def _of_levels(x: Int[np.ndarray, " rows"], y: Int[np.ndarray, " rows"]) -> float | None:
     (a, n_a), (b, n_b) = _mid_ranks(x), _mid_ranks(y)
     if min(n_a, n_b) < 3:
         return None
@@ -150,13 +150,13 @@ def _of_levels(x: Int[np.ndarray, "rows"], y: Int[np.ndarray, "rows"]) -> float 
     return float(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1.0, 1.0))
 
 
-def _mid_ranks(levels: Int[np.ndarray, "rows"]) -> tuple[Float[np.ndarray, "rows"], int]:
+def _mid_ranks(levels: Int[np.ndarray, " rows"]) -> tuple[Float[np.ndarray, " rows"], int]:
     """Ranks from 1 up, and how many distinct ones there are."""
     counts = np.bincount(levels)
     return (np.cumsum(counts) - (counts - 1) / 2)[levels], int((counts > 0).sum())
 
 
-def _positions(names: Sequence[Hashable]) -> dict[Hashable, Int[np.ndarray, "members"]]:
+def _positions(names: Sequence[Hashable]) -> dict[Hashable, Int[np.ndarray, " members"]]:
     found: defaultdict[Hashable, list[int]] = defaultdict(list)
     for i, name in enumerate(names):
         found[name].append(i)

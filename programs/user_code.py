@@ -19,7 +19,7 @@ def function_in(path: Path, name: str, error: type[GaugeblockError]) -> Callable
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         raise error(f"{path} could not be imported: {type(problem).__name__}: {problem}") from problem
     found = getattr(module, name, None)
     if not callable(found):

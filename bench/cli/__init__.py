@@ -10,9 +10,13 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Entry point: an error raised on purpose becomes one message and exit code 2."""
+    """Entry point: an error raised on purpose, and one of a path, becomes one message and exit code 2."""
     try:
         app()
     except GaugeblockError as e:
         print(f"gaugeblock: {e}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as e:  # a path that cannot be read or written
+        where = f"{e.filename}: " if e.filename else ""
+        print(f"gaugeblock: {where}{e.strerror or e}", file=sys.stderr)
         sys.exit(2)

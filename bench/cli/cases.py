@@ -95,7 +95,10 @@ def swap(
     from gaugeblock.results import write_text
 
     compiled, tokens = _model_and_tokens(model, data, seed)
-    replacements = dict(parse_replacement(text, tokens) for text in replace)
+    parsed = [parse_replacement(text, tokens) for text in replace]
+    replacements = dict(parsed)
+    if len(replacements) < len(parsed):
+        raise InputError(f"a part is replaced twice in {', '.join(replace)}; give each one replacement")
     swapped = swapped_model(compiled, replacements)
     baseline = swapped_model(
         compiled, {site: Mean(tokens) for site in replacements if not site.endswith((".pattern", ".ov"))}

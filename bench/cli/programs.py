@@ -64,6 +64,10 @@ def show(
 
     from gaugeblock.programs.registry import get
 
+    if picture is None and (which is not None or out is not None):
+        raise InputError("--which and --out are about a picture; say --picture KIND too")
+    if out is not None and out.suffix != ".svg":
+        raise InputError(f"pictures are SVG; give --out a name that ends in .svg, not {str(out)!r}")
     case = load_case(name) if picture is not None and set(name) & set("@/#") else None
     program = case.program if case is not None else get(name)
     given = [read_tokens(program, text) for text in inputs or []]
@@ -119,6 +123,8 @@ def fuzz(
     from gaugeblock.fuzz import fuzz as run_fuzzer
     from gaugeblock.fuzz import shown
 
+    if out is not None and out.is_dir():
+        raise InputError(f"{out} is a folder; give --out the name of a file")
     report = run_fuzzer(n, seed, workers=workers, without=without or (), progress=True)
     print(shown(report))
     if out is not None:

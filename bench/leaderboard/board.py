@@ -65,7 +65,7 @@ class Cell:
         return "; ".join(dict.fromkeys(f"{r.status}: {r.error}" for r in self.failed))
 
     @cached_property
-    def values(self) -> Float[np.ndarray, "scores"]:
+    def values(self) -> Float[np.ndarray, " scores"]:
         """Means over seeds, in the order of `SCORES`; NaN where no seed has the score."""
         if len(self.ok) == 1:
             return self.ok[0].values
@@ -107,7 +107,7 @@ class Row:
         return None if np.isnan(value) else value
 
     @cached_property
-    def _means(self) -> Float[np.ndarray, "scores"]:
+    def _means(self) -> Float[np.ndarray, " scores"]:
         return _column_means(np.array([cell.values for cell in self.cells]).reshape(len(self.cells), len(SCORES)))
 
     def cost(self, name: str) -> float | None:
@@ -120,7 +120,7 @@ class Row:
         return mean([c.score(self.track.score) for c, counts in cells if counts and mode in c.case.modes])
 
     @cached_property
-    def values(self) -> Float[np.ndarray, "cases"]:
+    def values(self) -> Float[np.ndarray, " cases"]:
         """The track's score on each case, NaN where there is none."""
         return np.array([cell.values[PLACE[self.track.score]] for cell in self.cells])
 
@@ -278,7 +278,7 @@ def _differ(difference: Interval) -> bool:
     return difference.estimate != 0 and (difference.low is None or difference.low > 0)
 
 
-def _column_means(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "columns"]:
+def _column_means(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " columns"]:
     """Of what is not NaN; NaN where nothing is."""
     known = np.isfinite(values)
     count = known.sum(axis=0)

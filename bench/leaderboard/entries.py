@@ -161,7 +161,7 @@ def _text(text: str | None) -> str | None:
     return None if text is None else sys.intern(printable(text))
 
 
-def _numbers(values: Sequence[float | None]) -> Float[np.ndarray, "values"]:
+def _numbers(values: Sequence[float | None]) -> Float[np.ndarray, " values"]:
     found = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
     return np.where(np.abs(found) < LARGEST, found, np.nan)
 

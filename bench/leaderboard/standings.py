@@ -38,7 +38,7 @@ def rank_intervals(
 
 
 def pair_intervals(
-    values: Float[np.ndarray, "methods cases"], counted: Bool[np.ndarray, "cases"], programs: Sequence[Hashable]
+    values: Float[np.ndarray, "methods cases"], counted: Bool[np.ndarray, " cases"], programs: Sequence[Hashable]
 ) -> dict[tuple[int, int], Interval]:
     """For each i < j the interval of the mean of values[i] − values[j] over the counted cases that both have.
 

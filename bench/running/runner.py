@@ -92,6 +92,8 @@ def run(
         GaugeblockError: something is impossible about the run as a whole; nothing has run then. Or its cluster or
             a shared folder was lost; what is done is kept.
     """
+    if wrong := [seed for seed in seeds if seed < 0]:
+        raise GaugeblockError(f"the seed {wrong[0]} is negative; seeds are 0, 1, 2, ...")
     checked(backend, address)
     if backend == "threading" and time_limit is not None:
         raise GaugeblockError("a time limit needs processes as workers, not threads; leave it out, or use 'loky'")

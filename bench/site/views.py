@@ -224,7 +224,7 @@ def _neighbours(row: Row, others: Sequence[Row]) -> list[Row]:
 
 
 def _on_case(
-    board: Leaderboard, links: Links, index: int, row: Row, rivals: Float[np.ndarray, "others"]
+    board: Leaderboard, links: Links, index: int, row: Row, rivals: Float[np.ndarray, " others"]
 ) -> dict[str, Any]:
     cell, case = row.cells[index], board.cases[index]
     rivals = rivals[np.isfinite(rivals)]

@@ -43,6 +43,9 @@ def import_scores(
     if method in entrant_names():
         raise MethodError(f"a method named {method!r} is there already; give the imported scores another name")
     built = load_case(case)
+    file = result_path(out, method, built.id, ablation, seed)
+    if file.exists() and (there := read_result(file).method) != method:
+        raise MethodError(f"{file} is the result of {there!r}, whose name makes the same file name; use another one")
     graph = built.model.graph
     scores = read_eap_ig(path, graph, level)
     edges = scores if level == "edges" else lift(scores, graph.edges, signed)
@@ -68,7 +71,7 @@ def import_scores(
     record = case_path(out, built.id, ablation)
     if not holds_case(record, built.hash):
         write_json(record, case_record(built, ablation, certify(built, [ablation])))
-    write_json(result_path(out, method, built.id, ablation, seed), result)
+    write_json(file, result)
     return result
 
 

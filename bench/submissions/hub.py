@@ -50,4 +50,7 @@ def push(
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         first = str(error).partition("\n")[0]
         raise GaugeblockError(f"the hub refuses the upload to {repo_id!r}: {first}") from error
+    except Exception as error:  # of the HTTP library underneath, where there is no network
+        first = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise GaugeblockError(f"the hub could not be reached for {repo_id!r}: {first}") from error
     return str(done.pr_url or done.commit_url)

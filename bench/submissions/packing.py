@@ -42,6 +42,10 @@ RUN = ("results", "cases", "certificates")
 MAX_ERROR = 2000  # characters of what a failed job said
 
 
+_ASKED = ("method", "suite", "cases", "ablations", "seeds", "resamples")
+"""What a submission is of: with any of these another, it is another one."""
+
+
 def submit(
     method: Given,
     suite: str | Sequence[str],
@@ -79,10 +83,10 @@ def submit(
     from gaugeblock.running.runner import run
 
     out = Path(out)
-    _refuse_taken(out)
     ablations = [ablation] if isinstance(ablation, str) else list(dict.fromkeys(ablation))
     known = _entrant(method)
-    _draft(known.name, None, suite, ablations, seeds, resamples, name, disclosure, scores)  # a wrong text shows now
+    draft = _draft(known.name, None, suite, ablations, seeds, resamples, name, disclosure, scores)
+    _refuse_taken(out, draft)
     folder = Path(work) if work is not None else out.with_name(f"{out.name}.run")
     for one in ablations:
         run([method], suite, folder, one, seeds, resamples=resamples, **options)
@@ -130,10 +134,10 @@ def pack(
         GaugeblockError: as for `submit`.
     """
     out = Path(out)
-    _refuse_taken(out)
     ablations = [ablation] if isinstance(ablation, str) else list(dict.fromkeys(ablation))
     function = None if code is None else code[1]
     manifest = _draft(method, function, suite, ablations, seeds, resamples, name, disclosure, scores)
+    _refuse_taken(out, manifest)
     found = [_result(results, manifest, job) for job in manifest.jobs]
     if not any(result.status == "ok" for result in found):
         raise GaugeblockError(
@@ -167,10 +171,22 @@ def _remove_run(folder: Path) -> None:
         folder.rmdir()
 
 
-def _refuse_taken(out: Path) -> None:
-    """FileError, before anything runs, where `out` is something that must not be replaced."""
-    if out.exists() and not (out / MANIFEST).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise FileError(f"{out} exists and is no submission; choose another folder")
+def _refuse_taken(out: Path, draft: Manifest) -> None:
+    """FileError, before anything runs, where `out` is something that must not be replaced: only the same again may."""
+    if not (out / MANIFEST).is_file():
+        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise FileError(f"{out} exists and is no submission; choose another folder")
+        return
+    try:
+        there = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        other = [name for name in _ASKED if there[name] != json.loads(draft.model_dump_json(include={name}))[name]]
+    except (ValueError, KeyError, TypeError):
+        raise FileError(f"{out} holds a submission that is damaged; remove it, or choose another folder") from None
+    if other:
+        raise FileError(
+            f"{out} holds another submission, of method {there['method']!r}, with other {', '.join(other)}; "
+            "choose another folder"
+        )
 
 
 def _entrant(method: Given) -> "Entrant":

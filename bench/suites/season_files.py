@@ -216,7 +216,12 @@ def read_record(path: str | Path) -> SeasonRecord:
 
 
 def write(path: str | Path, record: Commitment | SeasonRecord) -> None:
-    """Write a commitment or a record as JSON; the file appears whole or not at all. Raises FileError."""
+    """Write a commitment or a record as JSON; the file appears whole or not at all.
+
+    Raises FileError, also where another commitment stands: it may have been published.
+    """
+    if isinstance(record, Commitment) and Path(path).exists() and _read(path, Commitment) != record:
+        raise FileError(f"{path} holds another commitment, which may be published already; choose another file")
     try:
         write_json(path, record)
     except OSError as e:

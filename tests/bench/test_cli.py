@@ -61,6 +61,13 @@ def test_programs_are_listed(call):
         (("certify", "hist", "--ablation", "zeros"), ["'zeros'", "zero"]),
         (("certify", "add@v5n9", "hist@v3n4", "--workers", "2"), ["fixed vocabulary of 11 tokens"]),
         (("export", "sort/padd", "-o", "x"), ["'padd'", "pad"]),
+        (("show", "sort", "--picture", "selectors", "-o", "/dev/null/x.svg"), ["/dev/null: "]),
+        (("show", "sort", "--which", "rank"), ["--picture KIND"]),
+        (("show", "sort", "--picture", "flow", "-o", "x.png"), ["'x.png'", ".svg"]),
+        (("run", "-s", "hist@v2n3", "-m", "eap", "--seed", "-1"), ["the seed -1 is negative"]),
+        (("run", "-s", "hist@v2n3", "-m", __file__ + ":nothing"), ["no function in", "'nothing'"]),
+        (("fuzz", "-n", "1", "--without", "foo"), ["no construct is named 'foo'"]),
+        (("swap", "hist@v2n3", "-r", "a0.h0=zero", "-r", "a0.h0=mean"), ["replaced twice", "a0.h0=mean"]),
     ],
 )
 def test_mistakes_get_one_message_and_exit_2(call, monkeypatch, tmp_path, arguments, words):

@@ -281,6 +281,8 @@ def test_a_search_ranks_candidates_at_every_site(sort: Any) -> None:
     assert "m0 by weaker does not fit: m0 is no head" in text
     assert "neither" not in text
     assert {f.site for f in swap_search(model, {}, sort, sites=["m0"], swap=put_by_hand)} == {"m0"}
+    raising = swap_search(model, {"raising": lambda other, site: 1 / 0}, sort, sites=["m0"], swap=put_by_hand)
+    assert [f.reason for f in raising if f.name == "raising"] == ["ZeroDivisionError: division by zero"]
     with pytest.raises(UnknownName, match=r"'a9\.h9'"):
         swap_search(model, {}, sort, sites=["a9.h9"], swap=put_by_hand)
     with pytest.raises(InputError, match="call it otherwise"):

@@ -125,5 +125,6 @@ def test_small_spaces_are_compared_in_full_and_large_ones_by_short_long_and_unif
 def test_impossible_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GaugeblockError, match="n=0"):
         fuzz(0)
+    (tmp_path / "no").touch()
     with pytest.raises(FileError, match="cannot write the report"):
         fuzz(1).save(tmp_path / "no" / "report.json")

@@ -280,6 +280,9 @@ def test_a_season_from_the_command_line(small: tuple[str, ...], tmp_path: Path) 
     assert code == 0
     assert read_commitment(tmp_path / "commitment.json").sha256 in output
     assert secret not in output
+    assert run("commit", "--seed-file", "@seed", "--cases", "2", "-o", "@commitment.json")[0] == 0
+    assert run("commit", "--seed-file", "@seed", "--cases", "3", "-o", "@commitment.json")[0] == 1
+    assert read_commitment(tmp_path / "commitment.json").cases == 2
     code, output = run("build", "--seed-file", "@seed", "--cases", "2", "-o", "@season.json")
     assert (code, "2 cases of 3 candidates" in output, "rejected 1: too few inputs" in output) == (0, True, True)
 

@@ -156,6 +156,21 @@ def test_a_run_that_was_cut_off_resumes_and_leaves_nothing_half_done(home, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.run"]
 
 
+def test_another_submission_is_not_overwritten(home, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "there")
+    before = (tmp_path / "there" / "manifest.json").read_bytes()
+    given = f"{home / 'mine.py'}:lucky"
+    with pytest.raises(FileError, match=r"there holds another submission, of method 'lucky', with other seeds"):
+        submit(given, CASES, tmp_path / "there", seeds=(3,), workers=1)
+    with pytest.raises(FileError, match="with other method, "):
+        submit("random", CASES[0], tmp_path / "there", workers=1)
+    assert (tmp_path / "there" / "manifest.json").read_bytes() == before
+    (tmp_path / "there" / "manifest.json").write_text("{")
+    with pytest.raises(FileError, match="a submission that is damaged"):
+        submit(given, CASES, tmp_path / "there", seeds=(0, 1), workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
 def test_failures_are_stated_as_failures(home, tmp_path):
     (tmp_path / "picky.py").write_text(
         "def picky(task):\n"
@@ -232,6 +247,9 @@ def test_scores_of_another_tool_are_imported_submitted_and_exported(folder, tmp_
     assert ours == theirs
     with pytest.raises(MethodError, match="there already"):
         import_scores(graph_file, CASES[0], "eap", tmp_path / "run")
+    import_scores(graph_file, CASES[0], "the irs", tmp_path / "run")
+    with pytest.raises(MethodError, match="is the result of 'the irs', whose name makes the same file name"):
+        import_scores(graph_file, CASES[0], "the-irs", tmp_path / "run")
 
 
 def test_a_push_uploads_the_folder_and_nothing_else(folder, tmp_path):

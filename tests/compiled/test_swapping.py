@@ -270,6 +270,13 @@ def test_padding_is_left_out_of_means() -> None:
     swapped = swap(model, {"m0": Mean(data)}).run_with_cache(data)[1]["blocks.0.hook_mlp_out"]
     out = cache["blocks.0.hook_mlp_out"]
     assert torch.allclose(swapped[0], torch.stack([out[:, 0].mean(0), out[:, 1].mean(0), out[1, 2], out[1, 3]]))
+    short = model.encode([[model.program.vocab[0]]] * 2)
+    padded = torch.cat([short, torch.full_like(short, model.pad)], 1)
+    swapped = swap(model, {"m0": Mean(padded)}).run_with_cache(data)[1]["blocks.0.hook_mlp_out"]
+    known = swap(model, {"m0": Mean(short)}).run_with_cache(short)[1]["blocks.0.hook_mlp_out"][0]
+    assert torch.allclose(swapped[0], torch.stack([*known, known.mean(0), known.mean(0)])), (
+        "no position is 0 by default"
+    )
 
 
 # --- program variables -----------------------------------------------------------------------------------------------
@@ -454,6 +461,9 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     [
         ({"a0.h7": Zero()}, UnknownName, r"no part of this model is named 'a0.h7'; did you mean a0.h\d"),
         ({"m0.n9-12": Zero()}, UnknownName, r"m0.n0-9"),
+        ({"m0.n5-2": Zero()}, UnknownName, r"no part of this model is named 'm0.n5-2'"),
+        ({"m0": Mean(TOKENS * 0 + 3, pad=3)}, SwapError, "there is no mean to stand at m0"),
+        ({"m0": Linear(TOKENS, alpha=-1.0)}, SwapError, "alpha -1 is not possible"),
         ({"m0": Zero(), "b0": Zero()}, SwapError, "b0 and m0 overlap"),
         ({"m0.n1-3": Zero(), "m0.n3": Zero()}, SwapError, "m0.n3 and m0.n1-3 overlap"),
         ({"m0": local(2)}, SwapError, "an attention pattern cannot stand at m0"),
@@ -497,6 +507,7 @@ def test_functions_of_variables_that_do_not_fit() -> None:
         with pytest.raises(error, match=message):
             swap(model, replaced)
     for replaced, message in [
+        ({"m0": lambda tokens: float("nan")}, "the function returned nan for 'rank_onehot'; it must be finite"),
         ({"m0": lambda tokens: 99}, "at m0: the function returned 99; 'rank_onehot' can be 0, 1"),
         ({"a0.h0": lambda tokens: [1]}, r"returned 1 values for '\w+'; it must be a list of 3"),
         ({"a0.h0": lambda tokens: ["x"] * 3}, r"returned 'x'; '\w+' is a number"),

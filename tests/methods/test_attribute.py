@@ -218,3 +218,16 @@ def test_a_metric_that_is_finite_only_on_the_clean_run_is_the_methods_error() ->
 
     with pytest.raises(MethodError, match=r"'edge_patching' gave \d+ edges NaN or infinity"):
         gb.attribute(model, clean, corrupted, metric, "edge_patching")
+
+
+def test_a_model_that_is_not_what_its_weights_say_is_refused() -> None:
+    model, (clean, corrupted) = brought(**MODELS["layer norm, causal, gelu"]), tokens(3)
+    swapped = gb.compiled.swap(model, {"m1": gb.compiled.Zero()})
+    with pytest.raises(MethodError, match=r"logits differ by up to [\d.]+ .* do not see swapped parts and hooks"):
+        gb.attribute(swapped, clean, corrupted, method="edge_patching")
+    model.add_perma_hook("blocks.0.hook_mlp_out", lambda value, hook: value * 0)
+    with pytest.raises(MethodError, match="do not see swapped parts and hooks"):
+        gb.attribute(model, clean, corrupted, method="eap")
+    rotary = brought(n_layers=1, positional_embedding_type="rotary", rotary_dim=8)
+    with pytest.raises(MethodError, match="positional_embedding_type='rotary'"):
+        gb.attribute(rotary, clean, corrupted, method="eap")

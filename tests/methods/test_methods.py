@@ -197,6 +197,15 @@ def leaves_a_flag(task: Task) -> dict[str, float]:
     return good(task)
 
 
+def leaves_a_hook(task: Task) -> dict[str, float]:
+    task.model.add_hook("blocks.0.hook_resid_pre", lambda value, hook: value * 0)
+    return good(task)
+
+
+def exits(task: Task) -> dict[str, float]:
+    raise SystemExit(3)
+
+
 @pytest.mark.parametrize(
     ("function", "says"),
     [
@@ -209,6 +218,8 @@ def leaves_a_flag(task: Task) -> dict[str, float]:
         (draws_elsewhere, "another score in a second run with the same seed"),
         (changes_the_model, "leaves the model changed"),
         (leaves_a_flag, "leaves the model changed: cfg.use_attn_result"),
+        (leaves_a_hook, "leaves the model changed: 1 hooks left behind"),
+        (exits, "raised SystemExit: 3"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
 )
@@ -216,6 +227,24 @@ def test_check_method_says_what_is_wrong(function, says: str) -> None:  # type: 
     check_method(good)
     with pytest.raises(MethodError, match=says):
         check_method(function)
+
+
+@pytest.mark.parametrize("function", [changes_the_model, leaves_a_flag, leaves_a_hook])
+def test_what_a_method_changes_is_put_back(function) -> None:  # type: ignore[no-untyped-def]
+    """Also where it fails at last."""
+
+    def fails(task: Task) -> dict[str, float]:
+        function(task)
+        raise ValueError("at last")
+
+    task = random_task({})
+    before, flag = task.model(task.clean).detach(), task.model.cfg.use_attn_result
+    for method, says in ((function, "leaves the model changed"), (fails, "raised ValueError: at last")):
+        with pytest.raises(MethodError, match=says):
+            run_method(method, task)
+        assert torch.equal(task.model(task.clean), before)
+        assert task.model.cfg.use_attn_result == flag
+        assert not any(point.fwd_hooks or point._forward_hooks for point in task.model.hook_points())
 
 
 def test_methods_by_name_file_and_function(tmp_path) -> None:  # type: ignore[no-untyped-def]
