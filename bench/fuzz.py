@@ -15,8 +15,8 @@ from typing import Any, Final, Literal, final
 import numpy as np
 
 from gaugeblock.environment import one_thread
-from gaugeblock.programs.errors import CompileError, FileError, GaugeblockError, UnknownName
-from gaugeblock.programs.generation.coverage import CONSTRUCTS, constructs
+from gaugeblock.programs.errors import CompileError, FileError, GaugeblockError
+from gaugeblock.programs.generation.coverage import CONSTRUCTS, check_constructs, constructs
 from gaugeblock.programs.generation.generator import generate
 from gaugeblock.programs.generation.shrinking import shrink
 from gaugeblock.programs.program import Program
@@ -138,9 +138,7 @@ def fuzz(
     """
     if n < 1 or seed < 0 or workers < 1:
         raise GaugeblockError(f"n={n}, seed={seed}, workers={workers} is impossible: at least 1, 0 and 1")
-    for name in without:
-        if name not in CONSTRUCTS:
-            raise UnknownName("construct", name, CONSTRUCTS)
+    check_constructs(without)
     start = time.perf_counter()
     seeds = [seed * 1_000_000 + i for i in range(n)]
     outcomes = sorted(_outcomes(seeds, workers, tuple(without), progress), key=lambda o: o.seed)

@@ -48,9 +48,9 @@ def _module(component: Any, site: Site, model: "HookedTransformer", known: Known
             axes = (0,) if component.per_position or square else (0, 1)
             if not bool(kept.any()):
                 raise SwapError(f"there is no mean to stand at {site.name}: its tokens hold nothing but PAD")
-            count = weights.sum(axes, keepdim=True)
-            mean = (value * weights).sum(axes, keepdim=True) / count.clamp(min=1)
-            overall = (value * weights).sum((0, 1)) / weights.sum((0, 1))
+            weighted, count = value * weights, weights.sum(axes, keepdim=True)
+            overall = weighted.sum((0, 1)) / weights.sum((0, 1))
+            mean = weighted.sum(axes, keepdim=True) / count.clamp(min=1)
             return Constant(mean.where(count > 0, overall)[0], square)
         case Linear(tokens=tokens):
             if site.reads_tokens or square:

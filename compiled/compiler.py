@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from functools import cache
 from typing import final
 
 import numpy as np
@@ -103,10 +104,14 @@ def _plan(program: Program, dtype: torch.dtype | None, keep_variables: bool) -> 
     known = infer(trace(program))
     refuse_empty_comparisons(known)
     precisions = (torch.float32, torch.float64) if dtype is None else (dtype,)
-    for chosen, restored, sharp in itertools.product(precisions, (False, True), (False, True)):
+
+    @cache
+    def placed_program(sharp: bool) -> tuple[Lowered, Schedule, Layout]:
         lowered = lower(known, keep_variables, sharp)
-        placed = schedule(lowered)
-        where = layout(lowered)
+        return lowered, schedule(lowered), layout(lowered)
+
+    for chosen, restored, sharp in itertools.product(precisions, (False, True), (False, True)):
+        lowered, placed, where = placed_program(sharp)
         if restored:
             lowered = restoring(lowered, where, _name(chosen))
         found = precision(lowered, where, _name(chosen))

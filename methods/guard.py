@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,7 +23,9 @@ def left_unchanged(model: "HookedTransformer", called: str) -> Iterator[None]:
     """
     weights = {name: value.detach().clone() for name, value in model.named_parameters()}
     flags = {flag: getattr(model.cfg, flag, None) for flag in _FLAGS}
-    hooks = [(module, kind, tuple(getattr(module, kind))) for module in model.modules() for kind in _HOOKS]
+    hooks = [
+        (there, tuple(there)) for module in model.modules() for there in (getattr(module, kind) for kind in _HOOKS)
+    ]
     listed = [(point, len(point.fwd_hooks), len(point.bwd_hooks)) for point in model.hook_points()]
     changed: list[str] = []
     try:
@@ -42,16 +44,12 @@ def left_unchanged(model: "HookedTransformer", called: str) -> Iterator[None]:
             if getattr(model.cfg, flag, None) != was:
                 changed.append(f"cfg.{flag}")
                 setattr(model.cfg, flag, was)
-        new = [(getattr(module, kind), key) for module, kind, known in hooks for key in _beyond(module, kind, known)]
+        new = [(there, key) for there, known in hooks for key in there if key not in known]
         for there, key in new:
             del there[key]
         for point, forward, backward in listed:
             del point.fwd_hooks[forward:], point.bwd_hooks[backward:]
-        changed += [f"{len(new)} hooks left behind"] * bool(new)
+        if new:
+            changed.append(f"{len(new)} hooks left behind")
     if changed:
         raise MethodError(f"{called} leaves the model changed: {', '.join(changed[:3])}")
-
-
-def _beyond(module: Any, kind: str, known: tuple[int, ...]) -> list[int]:
-    """Keys of the hooks that were added."""
-    return [key for key in getattr(module, kind) if key not in known]

@@ -62,13 +62,11 @@ class Program:
         if isinstance(self.max_len, bool) or not isinstance(self.max_len, Integral) or self.max_len < 1:
             raise ProgramError(f"program {self.name!r} has max_len {self.max_len!r}; it must be an integer, at least 1")
         object.__setattr__(self, "max_len", int(self.max_len))
-        for what, given, right in (
-            ("reference", self.reference, self.reference is None or callable(self.reference)),
-            ("domain", self.domain, isinstance(self.domain, Domain)),
-        ):
-            if not right:
-                meant = "a function of a list of tokens" if what == "reference" else "a Domain"
-                raise ProgramError(f"the {what} of program {self.name!r} is {given!r}; it must be {meant}")
+        if self.reference is not None and not callable(self.reference):
+            what = f"the reference of program {self.name!r} is {self.reference!r}"
+            raise ProgramError(f"{what}; it must be a function of a list of tokens")
+        if not isinstance(self.domain, Domain):
+            raise ProgramError(f"the domain of program {self.name!r} is {self.domain!r}; it must be a Domain")
         if self.graph and self.domain is ALL_INPUTS:
             object.__setattr__(self, "domain", GRAPHS)
 

@@ -177,9 +177,10 @@ def _refuse_taken(out: Path, draft: Manifest) -> None:
         if out.exists() and not (out.is_dir() and not any(out.iterdir())):
             raise FileError(f"{out} exists and is no submission; choose another folder")
         return
+    asked = draft.model_dump(mode="json", include=set(_ASKED))
     try:
         there = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-        other = [name for name in _ASKED if there[name] != json.loads(draft.model_dump_json(include={name}))[name]]
+        other = [name for name in _ASKED if there[name] != asked[name]]
     except (ValueError, KeyError, TypeError):
         raise FileError(f"{out} holds a submission that is damaged; remove it, or choose another folder") from None
     if other:

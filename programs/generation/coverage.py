@@ -1,11 +1,12 @@
 """Which constructs of the language a program uses, how many operations it has, and how deep it is."""
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 
+from gaugeblock.programs.errors import UnknownName
 from gaugeblock.programs.expression import Get, Mean, SOp, Sum, children, postorder
 from gaugeblock.programs.interpreter import evaluate
 from gaugeblock.programs.program import Program
@@ -72,6 +73,13 @@ CONSTRUCTS: Final[tuple[str, ...]] = (
     "graph",
 )
 """Every construct of the language, by the name that tables and options use."""
+
+
+def check_constructs(names: Iterable[str]) -> None:
+    """Raises UnknownName for the first that is no construct."""
+    for name in names:
+        if name not in CONSTRUCTS:
+            raise UnknownName("construct", name, CONSTRUCTS)
 
 
 def constructs(program: Program) -> frozenset[str]:

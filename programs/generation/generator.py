@@ -11,10 +11,16 @@ import numpy as np
 
 from gaugeblock.programs import language
 from gaugeblock.programs.domain import GRAPHS, sample_tokens
-from gaugeblock.programs.errors import ProgramError, UnknownName
+from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.expression import Node, SOp, Tokens, postorder
 from gaugeblock.programs.generation.attending import REDUCTIONS, selector
-from gaugeblock.programs.generation.coverage import CONSTRUCTS, operations, read_by_reductions, source_constructs
+from gaugeblock.programs.generation.coverage import (
+    CONSTRUCTS,
+    check_constructs,
+    operations,
+    read_by_reductions,
+    source_constructs,
+)
 from gaugeblock.programs.generation.productions import ELEMENTWISE, Draw, Impossible, Kind, Value
 from gaugeblock.programs.interpreter import evaluate
 from gaugeblock.programs.operations import node_value
@@ -60,9 +66,7 @@ def generate(
     """
     if seed < 0:
         raise ProgramError(f"the seed {seed} is negative; give 0 or more")
-    for name in (*(constructs or ()), *without):
-        if name not in CONSTRUCTS:
-            raise UnknownName("construct", name, CONSTRUCTS)
+    check_constructs((*(constructs or ()), *without))
     allowed = frozenset(CONSTRUCTS if constructs is None else constructs) - frozenset(without)
     tokens = None if vocab is None else tuple(vocab)
     for attempt in range(ATTEMPTS):
