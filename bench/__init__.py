@@ -6,39 +6,44 @@ The names below load on first use, because torch and transformer_lens take secon
 if __name__ == "bench":
     raise ImportError("the folder 'bench/' is the package 'gaugeblock': import gaugeblock")
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+import lazy_loader
+
+__version__ = version("gaugeblock")
 
 if TYPE_CHECKING:
     from gaugeblock import compiled, methods, metrics, programs
-    from gaugeblock.cases import case
-    from gaugeblock.comparing import compare, swap_search
-    from gaugeblock.compiled import compile, load
-    from gaugeblock.evaluation import evaluate
+    from gaugeblock.cases.case import case
+    from gaugeblock.comparison.compare import compare, swap_search
+    from gaugeblock.compiled.compiler import compile
+    from gaugeblock.compiled.explain import explain
+    from gaugeblock.compiled.loading import load
+    from gaugeblock.evaluation.evaluate import evaluate
     from gaugeblock.methods import attribute, check_method, method
-    from gaugeblock.programs import Program
     from gaugeblock.programs.errors import GaugeblockError
+    from gaugeblock.programs.program import Program
     from gaugeblock.running.runner import run
-    from gaugeblock.suites.named import suite
+    from gaugeblock.suites.suites import suite
 
-_MODULES = ("programs", "compiled", "methods", "metrics")
-_NAMES = {
-    "Program": "gaugeblock.programs",
-    "GaugeblockError": "gaugeblock.programs.errors",
-    "compile": "gaugeblock.compiled",
-    "load": "gaugeblock.compiled",
-    "case": "gaugeblock.cases",
-    "suite": "gaugeblock.suites.named",
-    "compare": "gaugeblock.comparing",
-    "swap_search": "gaugeblock.comparing",
-    "evaluate": "gaugeblock.evaluation",
-    "run": "gaugeblock.running.runner",
-    "method": "gaugeblock.methods",
-    "attribute": "gaugeblock.methods",
-    "check_method": "gaugeblock.methods",
-}
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submodules={"compiled", "methods", "metrics", "programs"},
+    submod_attrs={
+        "cases.case": ["case"],
+        "comparison.compare": ["compare", "swap_search"],
+        "compiled.compiler": ["compile"],
+        "compiled.explain": ["explain"],
+        "compiled.loading": ["load"],
+        "evaluation.evaluate": ["evaluate"],
+        "methods": ["attribute", "check_method", "method"],
+        "programs.errors": ["GaugeblockError"],
+        "programs.program": ["Program"],
+        "running.runner": ["run"],
+        "suites.suites": ["suite"],
+    },
+)
 
 __all__ = [
     "GaugeblockError",
@@ -50,6 +55,7 @@ __all__ = [
     "compile",
     "compiled",
     "evaluate",
+    "explain",
     "load",
     "method",
     "methods",
@@ -59,16 +65,3 @@ __all__ = [
     "suite",
     "swap_search",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
-    if name in _NAMES:
-        value = globals()[name] = getattr(import_module(_NAMES[name]), name)
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -26,11 +26,11 @@ import torch
 from hooked import clock
 from torch import Tensor
 
-from gaugeblock.cases import case as load_case
-from gaugeblock.compiled.graph import Graph, Place, parse_edge
+from gaugeblock.cases.case import case as load_case
+from gaugeblock.compiled.edges.graph import Graph, Place, parse_edge
 from gaugeblock.methods import Task, run_method
-from gaugeblock.methods.acdc import survivors
-from gaugeblock.methods.objective import Objective
+from gaugeblock.methods.circuits.acdc import survivors
+from gaugeblock.methods.engine.objective import Objective
 
 CASES = ("sort/permute+pad#1", "dyck2/permute+pad#1", "sort/permute+pad+soft+rotate#1")
 DENSE = "dense random"

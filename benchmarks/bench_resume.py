@@ -11,8 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from gaugeblock.environment import peak_memory, versions
-from gaugeblock.results import CaseRecord, Result, case_path, certificate_path, result_path
+from gaugeblock.results.files import case_path, certificate_path, result_path
+from gaugeblock.results.provenance import peak_memory, versions
+from gaugeblock.results.records import CaseRecord, Result
 from gaugeblock.running.jobs import described
 from gaugeblock.running.runner import run
 

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gaugeblock.evaluation.scores import METRICS_VERSION, SCORES
 from gaugeblock.leaderboard.board import read_leaderboard
-from gaugeblock.results import CaseRecord, Claim, case_path, result_path
-from gaugeblock.scoring import METRICS_VERSION, SCORES
-from gaugeblock.site.build import write_site
+from gaugeblock.leaderboard.site.build import write_site
+from gaugeblock.results.files import case_path, result_path
+from gaugeblock.results.records import CaseRecord, Claim
 
 LAYERS, HEADS, TRUE, PROGRAMS = 3, 7, 8, 60
 VARIANTS = ("", "/permute", "/pad", "/permute+pad", "/permute+pad+rotate", "/decoy", "/camouflage", "/soft")

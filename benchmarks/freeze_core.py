@@ -1,4 +1,4 @@
-"""Makes bench/data/core.json: for each case of the suite `core` its version and its hash.
+"""Makes bench/suites/data/core.json: for each case of the suite `core` its version and its hash.
 
 Where a hash has changed, the version goes up by one, and the case is named; a new case starts at 1. Results of
 different versions of a case cannot be compared, so run this only when a case has to change.
@@ -15,11 +15,11 @@ import torch
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from gaugeblock.cases import case
-from gaugeblock.results import write_text
-from gaugeblock.suites.named import CORE
+from gaugeblock.cases.case import case
+from gaugeblock.compiled.writing import write_text
+from gaugeblock.suites.suites import CORE
 
-TARGET = Path(__file__).resolve().parents[1] / "bench" / "data" / "core.json"
+TARGET = Path(__file__).resolve().parents[1] / "bench" / "suites" / "data" / "core.json"
 
 
 def hash_of(case_id: str) -> str:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gaugeblock.compiled.graph import Place, owner, parse_edge
-from gaugeblock.methods.changes import Functional
+from gaugeblock.compiled.edges.graph import Place, owner, parse_edge
+from gaugeblock.methods.engine.edge_sets import Functional
 from gaugeblock.methods.task import Task
 
 Hooks = list[tuple[str | Callable[..., Any], Callable[..., Any]]]

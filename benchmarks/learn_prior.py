@@ -1,4 +1,4 @@
-"""Makes bench/data/prior.json, what the control `prior` knows: how often an edge in a given place is a positive.
+"""Makes bench/evaluation/data/prior.json, what the control `prior` knows: how often an edge in a place is a positive.
 
 For every program of a suite: the share of positives among the edges of each place, over padded and permuted layouts
 (seeds 1000 to 1009, which no suite uses), under resample ablation. What is a positive does not depend on the layout: an
@@ -16,12 +16,12 @@ import torch
 from tqdm import tqdm
 
 import gaugeblock as gb
-from gaugeblock.cases import Recipe
-from gaugeblock.controls import place
-from gaugeblock.suites.named import SUITES
+from gaugeblock.cases.recipe import Recipe
+from gaugeblock.evaluation.controls import place
+from gaugeblock.suites.suites import SUITES
 
 SEEDS = range(1000, 1010)
-TARGET = Path(__file__).resolve().parents[1] / "bench" / "data" / "prior.json"
+TARGET = Path(__file__).resolve().parents[1] / "bench" / "evaluation" / "data" / "prior.json"
 
 
 def main() -> None:

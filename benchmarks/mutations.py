@@ -24,12 +24,11 @@ import torch
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from gaugeblock.cases import case as load_case
-from gaugeblock.certificate import evidence_of
+from gaugeblock.cases.case import case as load_case
+from gaugeblock.cases.truth import ABLATIONS
 from gaugeblock.checker import check_labels
 from gaugeblock.checker.evidence import Evidence, Experiment, Labels
-from gaugeblock.suites.named import suite
-from gaugeblock.truth import ABLATIONS
+from gaugeblock.suites.suites import suite
 
 CLASSES = ("positives", "negatives", "ignored")
 MOVED = 1.01e-6
@@ -190,7 +189,7 @@ def mutate(case_id: str, n_labels: int, n_weights: int, seed: int) -> list[Outco
     rng = np.random.default_rng([seed, *case_id.encode()])
     ablation = ABLATIONS[int(rng.integers(len(ABLATIONS)))]
     case = load_case(case_id)
-    evidence, labels = evidence_of(case), cast(Labels, case.truth(ablation).to_dict())
+    evidence, labels = case.evidence, cast(Labels, case.truth(ablation).to_dict())
     possible, live = case.model.live_edges_under(None), case.model.live_edges_under(ablation)
     experiment = Experiment(evidence, ablation, labels["donor"], possible, live - possible)
     for claim in check_labels(evidence, labels, experiment=experiment):

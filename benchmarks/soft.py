@@ -13,15 +13,15 @@ import time
 import numpy as np
 import torch
 
+from gaugeblock.cases.pairs import Pairs, make_pairs
+from gaugeblock.cases.truth import label
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.soft import soft
-from gaugeblock.methods.gradients import eap
+from gaugeblock.methods.circuits.gradients import eap
 from gaugeblock.methods.task import Task
-from gaugeblock.pairs import Pairs, make_pairs
 from gaugeblock.programs.errors import CompileError
 from gaugeblock.programs.registry import get
-from gaugeblock.truth import label
 
 PROGRAMS = (
     "frac_prevs", "hist", "double_hist", "length", "has_prev", "prev_token", "induction", "detect_pattern_ab", "sort",

@@ -8,16 +8,23 @@ from typing import final
 import numpy as np
 import torch
 
-from gaugeblock.compiled.assemble import LOGIT, MAX_PARAMETERS, Parts, assemble, check_size, make_parts
-from gaugeblock.compiled.checks import refuse_empty_comparisons
-from gaugeblock.compiled.infer import Inference, infer
-from gaugeblock.compiled.layout import Layout, layout
-from gaugeblock.compiled.lower import lower
-from gaugeblock.compiled.lowered import Lowered
+from gaugeblock.compiled.lowered.operations import Lowered
 from gaugeblock.compiled.model import CompiledModel, Provenance
-from gaugeblock.compiled.precision import Precision, precision, restoring
-from gaugeblock.compiled.schedule import Schedule, schedule
-from gaugeblock.compiled.trace import trace
+from gaugeblock.compiled.stages.assemble import (
+    LOGIT,
+    MAX_PARAMETERS,
+    Parts,
+    assemble,
+    check_size,
+    make_parts,
+)
+from gaugeblock.compiled.stages.checks import refuse_empty_comparisons
+from gaugeblock.compiled.stages.infer import Inference, infer
+from gaugeblock.compiled.stages.layout import Layout, layout
+from gaugeblock.compiled.stages.lower import lower
+from gaugeblock.compiled.stages.precision import Precision, precision, restoring
+from gaugeblock.compiled.stages.schedule import Schedule, schedule
+from gaugeblock.compiled.stages.trace import trace
 from gaugeblock.programs.errors import CompileError
 from gaugeblock.programs.program import Program, check_is_program
 from gaugeblock.programs.proofs.uniqueness import check_gets

@@ -1,14 +1,14 @@
-"""What there is to know of a program before it runs: `program.explain()`."""
+"""What there is to know of a program before it runs: `gaugeblock.explain(program)`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, final
 
-from gaugeblock.compiled.assemble import Sizes
 from gaugeblock.compiled.compiler import Plan, plan
-from gaugeblock.compiled.lowered import BOS, PRESENT, Attention, Encoding
-from gaugeblock.programs.analysis import (
+from gaugeblock.compiled.lowered.operations import BOS, PRESENT, Attention, Encoding
+from gaugeblock.compiled.stages.assemble import Sizes
+from gaugeblock.programs.analysis.analysis import (
     Causality,
     LowerBound,
     RaspDepth,

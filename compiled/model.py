@@ -12,18 +12,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gaugeblock.compiled.assemble import LOGIT, Weights
-from gaugeblock.compiled.graph import Graph, Place
-from gaugeblock.compiled.hooked import Activation, hooked
-from gaugeblock.compiled.inert import Inert, proved, without
-from gaugeblock.compiled.labels import live_edges, structural_edges
-from gaugeblock.compiled.layout import layout
-from gaugeblock.compiled.lowered import Lowered, Output
-from gaugeblock.programs.operations import surface
+from gaugeblock.compiled.edges.graph import Graph, Place
+from gaugeblock.compiled.edges.inert import Inert, proved, without
+from gaugeblock.compiled.edges.live import live_edges, structural_edges
+from gaugeblock.compiled.files import content_hash, plain, save
+from gaugeblock.compiled.lowered.operations import Lowered, Output
+from gaugeblock.compiled.stages.assemble import LOGIT, Weights
+from gaugeblock.compiled.stages.hooked import Activation, hooked
+from gaugeblock.compiled.stages.layout import layout
+from gaugeblock.programs.language.operations import surface
 from gaugeblock.programs.program import Program
 
 if TYPE_CHECKING:
-    from transformer_lens import HookedTransformer
+    from gaugeblock.compiled.stages.hooked import HookedTransformer
 
 
 @final
@@ -226,9 +227,32 @@ class CompiledModel:
 
     def save(self, path: str | Path) -> None:
         """Write the folder `path`: model.safetensors and model.json."""
-        from gaugeblock.compiled.files import save
+        save(self.weights, self.record, Path(path))
 
-        save(self, Path(path))
+    @property
+    def record(self) -> dict[str, Any]:
+        """Everything but the weights, as plain data for JSON."""
+        return {
+            "program": {"name": self.program.name, "description": self.program.description},
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "margins": self.margins,
+            "error_bound": self.error_bound,
+            "activation": self.activation,
+            "sharpness": self.sharpness,
+            "provenance": {
+                "directions": list(self.provenance.directions),
+                "sites": self.provenance.sites,
+                "neurons": {k: list(v) for k, v in self.provenance.neurons.items()},
+                "basis": None if self.provenance.basis is None else self.provenance.basis.tolist(),
+                "inert": plain(self.provenance.inert),
+            },
+            "lowered": plain(self.lowered),
+        }
+
+    @cached_property
+    def hash(self) -> str:
+        """Of the weights, and of what they are for."""
+        return content_hash(self.weights, self.record)
 
 
 def _half_layer(node: str) -> float:

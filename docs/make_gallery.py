@@ -5,9 +5,9 @@ import io
 import shlex
 from pathlib import Path
 
-from gaugeblock.cases import case
+from gaugeblock.cases.case import case
 from gaugeblock.cli import app
-from gaugeblock.evaluation import evaluate
+from gaugeblock.evaluation.evaluate import evaluate
 from gaugeblock.pictures.circuits import circuit
 
 PAGE = Path(__file__).with_name("gallery.md")

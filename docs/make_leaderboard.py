@@ -11,11 +11,11 @@ import datetime
 from pathlib import Path
 from typing import Any
 
+from gaugeblock.compiled.writing import write_text
+from gaugeblock.evaluation.scores import SCORES
 from gaugeblock.leaderboard.board import Leaderboard, read_leaderboard
+from gaugeblock.leaderboard.site.downloads import as_csv, results
 from gaugeblock.leaderboard.tables import interval_text, modes_table, number
-from gaugeblock.results import write_text
-from gaugeblock.scoring import SCORES
-from gaugeblock.site.downloads import as_csv, results
 
 DOCS = Path(__file__).parent
 COLUMNS = ("auprc", "precision_at_size", "node_skill", "port_skill", "cpr", "cmd", "circuit_f1")

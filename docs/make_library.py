@@ -4,7 +4,6 @@ Compile times are CPU time of one thread, once, with everything imported; all el
 """
 
 import time
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -13,8 +12,8 @@ import torch
 import gaugeblock as gb
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.programs import Program, get
-from gaugeblock.programs.analysis import rasp_depth
-from gaugeblock.programs.library import LIBRARY
+from gaugeblock.programs.analysis.analysis import rasp_depth
+from gaugeblock.programs.library import TOPICS
 
 PAGE = Path(__file__).with_name("library.md")
 
@@ -60,13 +59,12 @@ Both compile.
 def main() -> None:
     torch.set_num_threads(1)
     gb.compile(get("hist")).hooked  # noqa: B018  imports
-    modules = [import_module(f"gaugeblock.programs.library.{name}") for name in LIBRARY]
-    programs = [program for module in modules for program in module.PROGRAMS]
-    base = {program.name.partition("(")[0] for m in modules for program, _ in m.COLLECTED.values()}
-    ids = sum(len(module.COLLECTED) for module in modules)
+    programs = [program for module in TOPICS for program in module.PROGRAMS]
+    base = {program.name.partition("(")[0] for m in TOPICS for program, _ in m.COLLECTED.values()}
+    ids = sum(len(module.COLLECTED) for module in TOPICS)
     collected = len(base & {program.name for program in programs})
     parts = [HEAD.format(count=len(programs), collected=collected, ids=ids)]
-    parts += [section(module) for module in modules]
+    parts += [section(module) for module in TOPICS]
     PAGE.write_text("\n".join([*parts, long_programs()]), encoding="utf-8")
     print(PAGE)
 

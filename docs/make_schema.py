@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gaugeblock.results import CaseRecord, Result, write_text
+from gaugeblock.compiled.writing import write_text
+from gaugeblock.results.records import CaseRecord, Result
 from gaugeblock.submissions.manifest import Manifest
 
 FOLDER = Path(__file__).parent / "schema"

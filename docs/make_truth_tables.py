@@ -26,18 +26,19 @@ import torch
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from gaugeblock.cases import Case, Recipe
-from gaugeblock.cases import case as load_case
-from gaugeblock.environment import versions
-from gaugeblock.evaluation import evaluate, make_task
-from gaugeblock.methods.gradients import eap
+from gaugeblock.cases.case import Case
+from gaugeblock.cases.case import case as load_case
+from gaugeblock.cases.recipe import Recipe
+from gaugeblock.cases.truth import ABLATIONS, Truth
+from gaugeblock.compiled.writing import write_text
+from gaugeblock.evaluation.evaluate import evaluate, make_task
+from gaugeblock.methods.circuits.gradients import eap
 from gaugeblock.metrics.recovery import stratum
 from gaugeblock.programs import names
 from gaugeblock.programs.errors import GaugeblockError
 from gaugeblock.programs.registry import get
-from gaugeblock.results import write_text
-from gaugeblock.suites.named import CORE
-from gaugeblock.truth import ABLATIONS, Truth
+from gaugeblock.results.provenance import versions
+from gaugeblock.suites.suites import CORE
 
 DOCS = Path(__file__).parent
 CACHE = DOCS.parent / "build" / "truth_tables"

@@ -3,11 +3,10 @@
 if __name__ == "methods":
     raise ImportError("'methods/' is the package gaugeblock.methods: import gaugeblock.methods")
 
-# Importing these registers their methods.
-from gaugeblock.methods import acdc, atp, baselines, flow, gradients, lens, masks, patching  # noqa: F401
+from gaugeblock.methods import circuits  # noqa: F401, registers its methods
 from gaugeblock.methods.attribute import attribute
 from gaugeblock.methods.check import check_method
-from gaugeblock.methods.engine import Engine
+from gaugeblock.methods.engine.engine import Engine
 from gaugeblock.methods.registry import Method, get_method, method, method_names, run_method
 from gaugeblock.methods.task import Task
 

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from gaugeblock.compiled.graph import Graph
-from gaugeblock.methods.ablation import ABLATIONS
-from gaugeblock.methods.changes import Functional
+from gaugeblock.compiled.edges.graph import Graph
+from gaugeblock.methods.engine.ablation import ABLATIONS
+from gaugeblock.methods.engine.edge_sets import Functional
 from gaugeblock.methods.registry import Function, Method, attribution, get_method
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import InputError, MethodError, UnknownName
@@ -39,7 +39,7 @@ def attribute(
     Names are those of `Graph.of(model)`: "a0.h1->a2.h0.k", "embed->m0", "m1->logits"; nodes "a0.h1", "m0".
 
     Args:
-        model: of a configuration that the engine supports (`gaugeblock.methods.weights` lists them).
+        model: of a configuration that the engine supports (`gaugeblock.methods.engine.weights` lists them).
         clean, corrupted: token ids of both sides of each pair. The first token is taken for BOS, which keeps its
             clean value under "donor" and "mean", as PAD does.
         metric: (logits [n, pos, vocab], pair index [n]) -> [n], also for some pairs only and for a pair several times;

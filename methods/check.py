@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from gaugeblock.compiled.compiler import compile
-from gaugeblock.methods.ablation import ABLATIONS
+from gaugeblock.methods.engine.ablation import ABLATIONS
 from gaugeblock.methods.registry import Function, Method, get_method, run_method
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import MethodError

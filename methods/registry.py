@@ -8,11 +8,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, TypeVar, final
 
-from gaugeblock.compiled.graph import Graph, owner, parse_edge
+from gaugeblock.compiled.edges.graph import Graph, owner, parse_edge
 from gaugeblock.methods.guard import left_unchanged
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import GaugeblockError, MethodError, UnknownName
-from gaugeblock.programs.user_code import function_in
+from gaugeblock.programs.loading import function_in
 
 Level = Literal["edges", "nodes"]
 Function = Callable[..., Mapping[str, float]]

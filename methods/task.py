@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gaugeblock.compiled.graph import Graph
-from gaugeblock.methods.ablation import Rows
-from gaugeblock.methods.activations import logsumexp, real_positions
-from gaugeblock.methods.changes import Functional
-from gaugeblock.methods.engine import Engine
+from gaugeblock.compiled.edges.graph import Graph
+from gaugeblock.methods.engine.ablation import Rows
+from gaugeblock.methods.engine.activations import logsumexp, real_positions
+from gaugeblock.methods.engine.edge_sets import Functional
+from gaugeblock.methods.engine.engine import Engine
 from gaugeblock.programs.errors import InputError
 
 if TYPE_CHECKING:

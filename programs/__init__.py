@@ -4,9 +4,9 @@ if __name__ == "programs":
     raise ImportError("'programs/' is the package gaugeblock.programs: import gaugeblock.programs")
 
 from gaugeblock.programs.domain import ALL_INPUTS, Domain
-from gaugeblock.programs.expression import Selector, SOp
 from gaugeblock.programs.generation.generator import generate
-from gaugeblock.programs.language import (
+from gaugeblock.programs.language.expression import Selector, SOp
+from gaugeblock.programs.language.functions import (
     causal,
     edges,
     everything,

@@ -8,7 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
-from gaugeblock.programs.operations import GraphNode
+from gaugeblock.programs.language.operations import GraphNode
 
 Tokens = list[Any]
 Sampler = Callable[[np.random.Generator, tuple[Any, ...], int], Tokens]

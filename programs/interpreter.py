@@ -13,13 +13,13 @@ from fractions import Fraction
 from functools import reduce
 from numbers import Rational
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.expression import (
+from gaugeblock.programs.language.expression import (
     And,
     Constant,
     Elementwise,
@@ -37,10 +37,16 @@ from gaugeblock.programs.expression import (
     located,
     postorder,
 )
-from gaugeblock.programs.operations import MISSING, Value, apply, plain, selects, surface, value_key, value_signature
-
-if TYPE_CHECKING:
-    from gaugeblock.programs.program import Program
+from gaugeblock.programs.language.operations import (
+    MISSING,
+    Value,
+    apply,
+    plain,
+    selects,
+    surface,
+    value_key,
+    value_signature,
+)
 
 PAIRS = 2**20
 """Inputs are evaluated in chunks of about so many (query, key) pairs."""
@@ -63,16 +69,22 @@ class Column:
     values: tuple[Value, ...]
 
 
-def interpret(program: "Program", inputs: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """The program's output for each input. Fractions are given as floats, undefined as None.
+def interpret(
+    output: SOp, inputs: Sequence[Sequence[Any]], name: str, meant: Callable[[Sequence[Any]], bool]
+) -> list[list[Any]]:
+    """The value of an output expression for each input. Fractions are given as floats, undefined as None.
 
-    Raises ProgramError where the program has no value, with a smallest input on which that happens.
+    Args:
+        name: of the program, for messages.
+        meant: whether an input is in the program's domain.
+
+    Raises ProgramError where the output has no value, with a smallest input that is meant on which that happens.
     """
     try:
-        (column,) = evaluate([program.output], inputs)
+        (column,) = evaluate([output], inputs)
     except _Fault as fault:
-        smallest = _shrink(program, fault)
-        raise ProgramError(f"program {program.name!r} has no value: {smallest}") from fault.__cause__
+        smallest = _shrink(output, fault, meant)
+        raise ProgramError(f"program {name!r} has no value: {smallest}") from fault.__cause__
     values = [surface(v) for v in column.values]
     rows = column.codes.tolist()
     return [[values[c] for c in row[: len(xs)]] for row, xs in zip(rows, inputs, strict=True)]
@@ -154,16 +166,16 @@ class _Fault(ProgramError):
         return ProgramError, (str(self),)
 
 
-def _shrink(program: "Program", fault: _Fault) -> _Fault:
+def _shrink(output: SOp, fault: _Fault, meant: Callable[[Sequence[Any]], bool]) -> _Fault:
     """The same fault on an input from which no run of tokens can be dropped, within a number of steps."""
     candidates = _shorter(fault.xs)
     for _ in range(SHRINKING_STEPS):
         xs = next(candidates, None)
         if xs is None:
             break
-        if program.domain.contains(xs):
+        if meant(xs):
             try:
-                evaluate([program.output], [xs])
+                evaluate([output], [xs])
             except _Fault as smaller:
                 if smaller.node is fault.node:
                     fault, candidates = smaller, _shorter(xs)

@@ -6,22 +6,25 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from importlib import import_module
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 
 from gaugeblock.programs.domain import ALL_INPUTS, GRAPHS, Domain, graph_tokens
 from gaugeblock.programs.errors import InputError, ProgramError
-from gaugeblock.programs.expression import Elementwise, Indices, Selector, SOp, Tokens, postorder
 from gaugeblock.programs.interpreter import interpret
-from gaugeblock.programs.language import indices
-from gaugeblock.programs.operations import GraphNode, edge_targets, node_value, plain, together
-
-if TYPE_CHECKING:
-    from gaugeblock.compiled.explain import Explanation
+from gaugeblock.programs.language.expression import (
+    Elementwise,
+    Indices,
+    Selector,
+    SOp,
+    Tokens,
+    postorder,
+)
+from gaugeblock.programs.language.functions import indices
+from gaugeblock.programs.language.operations import GraphNode, edge_targets, node_value, plain, together
 
 Build = Callable[..., Any]
 """A function of (tokens, indices) and keyword arguments that returns an s-op, or several in a tuple or dict."""
@@ -130,7 +133,11 @@ class Program:
 
     def batch(self, inputs: Iterable[Any]) -> list[list[Any]]:
         """Run the interpreter on many inputs of mixed lengths."""
-        return interpret(self, [self.check(xs) for xs in inputs])
+        return self.interpret([self.check(xs) for xs in inputs])
+
+    def interpret(self, inputs: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """The same of inputs that `check` has returned."""
+        return interpret(self.output, inputs, self.name, self.domain.contains)
 
     def check(self, xs: Any, max_len: int | None = None) -> list[Any]:
         """The input as a list of vocabulary tokens.
@@ -170,14 +177,6 @@ class Program:
     def sample(self, rng: np.random.Generator, n: int) -> list[list[Any]]:
         """n inputs of the domain, of lengths up to max_len."""
         return [self.domain.sample(rng, self.vocab, self.max_len) for _ in range(n)]
-
-    def explain(self) -> "Explanation":
-        """Values, selector widths, causality, layers and heads; `print` shows a page. See `Explanation`.
-
-        The compiler, which stands above this package, is loaded when this is called.
-        """
-        explanation: Explanation = import_module("gaugeblock.compiled.explain").explain(self)
-        return explanation
 
     def with_size(self, vocab: Iterable[Any] | None = None, max_len: int | None = None) -> "Program":
         """The same program for another vocabulary or maximal length."""

@@ -1,12 +1,10 @@
 """Programs by name: the library, the names of published collections, and what the user registers."""
 
 import ast
-from functools import cache, lru_cache
-from importlib import import_module
+from functools import lru_cache
 from typing import Any
 
 from gaugeblock.programs.errors import ProgramError, UnknownName
-from gaugeblock.programs.library import LIBRARY
 from gaugeblock.programs.program import Program, check_is_program
 
 _registered: dict[str, Program] = {}
@@ -21,17 +19,17 @@ def get(name: str) -> Program:
     """
     if name == "season" or name.startswith("season("):
         return _of_season(name)
-    found = _registered.get(name) or _library().get(name) or _conformance().get(name)
+    found = _registered.get(name) or _library().get(name) or _collected().get(name)
     if found is None and name.endswith(")"):
         return get(name.partition("(")[0]).with_arguments(**_arguments(name))
     if found is None:
-        raise UnknownName("program", name, [*names(), *_conformance()])
+        raise UnknownName("program", name, [*names(), *_collected()])
     return found
 
 
 def names(*, collections: bool = False) -> list[str]:
     """The names of the library's and the registered programs, with `collections` those of collections too."""
-    return [*_library(), *_registered, *(_conformance() if collections else ())]
+    return [*_library(), *_registered, *(_collected() if collections else ())]
 
 
 def library_names() -> list[str]:
@@ -42,7 +40,7 @@ def library_names() -> list[str]:
 def register(program: Program) -> Program:
     """Make a program known to `get`; also usable as a decorator. Raises ProgramError if the name is taken."""
     check_is_program(program)
-    if program.name in _registered or program.name in _library() or program.name in _conformance():
+    if program.name in _registered or program.name in _library() or program.name in _collected():
         raise ProgramError(f"there is a program named {program.name!r} already; give this one another name")
     _registered[program.name] = program
     return program
@@ -66,13 +64,13 @@ def _of_season(name: str) -> Program:
     return season_program(name)
 
 
-@cache
 def _library() -> dict[str, Program]:
-    modules = [import_module(f"gaugeblock.programs.library.{module}") for module in LIBRARY]
-    return {program.name: program for module in modules for program in module.PROGRAMS}
+    from gaugeblock.programs import library
+
+    return library.PROGRAMS
 
 
-@cache
-def _conformance() -> dict[str, Program]:
-    module = import_module("gaugeblock.programs.library.conformance")
-    return {program.name: program for program in module.PROGRAMS}
+def _collected() -> dict[str, Program]:
+    from gaugeblock.programs import library
+
+    return library.COLLECTED

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gaugeblock.entrants import entrant_names
+from gaugeblock.evaluation.entrants import entrant_names
+from gaugeblock.evaluation.scores import SCORES
 from gaugeblock.pictures import KINDS
-from gaugeblock.programs.library import conformance
+from gaugeblock.programs.library import COLLECTED
 from gaugeblock.programs.registry import get, names
-from gaugeblock.scoring import SCORES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -33,7 +33,7 @@ def test_the_library_table_has_every_program_and_every_published_id():
     assert list(rows()) == [name for name in names() if name in rows()]
     assert set(rows()) == set(names())
     text = (DOCS / "library.md").read_text(encoding="utf-8")
-    assert {program.name for program in conformance.PROGRAMS} <= set(re.findall(r"`([\w.]+)`", text))
+    assert set(COLLECTED) <= set(re.findall(r"`([\w.]+)`", text))
 
 
 @pytest.mark.parametrize("name", ["hist", "sort", "dyck2", "reachable_in_k", "rover", "identity", "most_frequent"])

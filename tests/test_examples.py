@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from gaugeblock.evaluation import evaluate
+from gaugeblock.evaluation.evaluate import evaluate
 from gaugeblock.methods import check_method
 from support.documents import python_blocks, run_block
 

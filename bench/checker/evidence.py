@@ -17,9 +17,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gaugeblock.checker.weights import TOLERANCE, Rows, Run, WeightsModel
-from gaugeblock.compiled import semantics
-from gaugeblock.compiled.lowered import Lowered
-from gaugeblock.compiled.semantics import NOTHING, UNKNOWN
+from gaugeblock.compiled.lowered import semantics
+from gaugeblock.compiled.lowered.operations import Lowered
+from gaugeblock.compiled.lowered.semantics import NOTHING, UNKNOWN
 from gaugeblock.programs.program import Program
 
 LARGEST_SET = 3

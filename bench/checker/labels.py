@@ -10,7 +10,7 @@ import torch
 from gaugeblock.checker.claims import EXACT, Claim, make_claim, named, some
 from gaugeblock.checker.evidence import LARGEST_SET, Evidence, Experiment, Labels, Part, Witness
 from gaugeblock.checker.inert import check_inert, reduced
-from gaugeblock.checker.levels import check_levels, check_sufficient_sets
+from gaugeblock.checker.node_classes import check_levels, check_sufficient_sets
 from gaugeblock.checker.program import check_attention, check_interchange
 from gaugeblock.checker.reads import wrong_reads
 from gaugeblock.checker.weights import TOLERANCE, WeightsModel

@@ -10,11 +10,11 @@ import torch
 from gaugeblock.checker.claims import LOGIT, Claim, make_claim
 from gaugeblock.checker.evidence import Evidence
 from gaugeblock.checker.weights import TOLERANCE, WeightsModel
-from gaugeblock.compiled.lowered import Lowered
-from gaugeblock.compiled.semantics import NOTHING
+from gaugeblock.compiled.lowered.operations import Lowered
+from gaugeblock.compiled.lowered.semantics import NOTHING
 from gaugeblock.programs.errors import InputError, ProgramError
-from gaugeblock.programs.expression import Constant, Sum
 from gaugeblock.programs.interpreter import evaluate
+from gaugeblock.programs.language.expression import Constant, Sum
 from gaugeblock.programs.proofs.uniqueness import check_gets
 
 ENUMERATED = 20_000

@@ -10,10 +10,10 @@ from gaugeblock.checker.claims import EXACT, LOGIT, Claim, make_claim, some
 from gaugeblock.checker.evidence import Evidence, Experiment, Labels
 from gaugeblock.checker.reads import places
 from gaugeblock.checker.weights import TOLERANCE
-from gaugeblock.compiled import semantics
-from gaugeblock.compiled.lowered import Attention, Lowered
-from gaugeblock.compiled.semantics import NOTHING, UNKNOWN
-from gaugeblock.programs.operations import value_key
+from gaugeblock.compiled.lowered import semantics
+from gaugeblock.compiled.lowered.operations import Attention, Lowered
+from gaugeblock.compiled.lowered.semantics import NOTHING, UNKNOWN
+from gaugeblock.programs.language.operations import value_key
 
 AGREEMENT, AGREEMENT_EACH = 0.9, 0.75
 """Of a soft model: share of the outputs moved by ablating positives, and by ablating each, that are the program's."""

@@ -14,9 +14,9 @@ from jaxtyping import Float
 from gaugeblock.checker.claims import Claim, make_claim, named
 from gaugeblock.checker.evidence import Evidence
 from gaugeblock.checker.weights import TOLERANCE
-from gaugeblock.compiled.lowered import BOS, PRESENT, Lowered, Variable
-from gaugeblock.compiled.semantics import UNKNOWN
-from gaugeblock.compiled.tables import smallest_gap
+from gaugeblock.compiled.lowered.operations import BOS, PRESENT, Lowered, Variable
+from gaugeblock.compiled.lowered.semantics import UNKNOWN
+from gaugeblock.compiled.lowered.tables import smallest_gap
 
 EXACT = 1e-6
 """What is seen is what the program says to this: absolutely, and relative to numbers above 1."""

@@ -12,7 +12,7 @@ from gaugeblock.programs.errors import InputError, UnknownName
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gaugeblock.certificate import Certificate
+    from gaugeblock.cases.certificate import Certificate
     from gaugeblock.compiled.model import CompiledModel
 
 
@@ -32,9 +32,9 @@ def certify(
     from joblib import Parallel, delayed
     from rich.text import Text
 
-    from gaugeblock.results import certificate_path
-    from gaugeblock.suites.named import case_ids
-    from gaugeblock.truth import ABLATIONS
+    from gaugeblock.cases.truth import ABLATIONS
+    from gaugeblock.results.files import certificate_path
+    from gaugeblock.suites.suites import case_ids
 
     ids, ablations = case_ids([*(cases or []), *(suite or [])] or ["quick"]), tuple(ablation or ABLATIONS)
     for unknown in set(ablations) - set(ABLATIONS):
@@ -61,7 +61,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
 ) -> None:
     """Write a case as a folder that needs nothing of this library: weights, pairs, truth, certificate."""
-    from gaugeblock.export import export as write
+    from gaugeblock.cases.export import export as write
 
     print(write(load_case(case), out))
 
@@ -88,11 +88,11 @@ def swap(
     """Replace parts of a model and say what is lost."""
     import json
 
-    from gaugeblock.comparing import compare
-    from gaugeblock.compiled.components import Mean
-    from gaugeblock.compiled.swapping import swap as swapped_model
-    from gaugeblock.replacements import parse_replacement
-    from gaugeblock.results import write_text
+    from gaugeblock.comparison.compare import compare
+    from gaugeblock.comparison.replacements import parse_replacement
+    from gaugeblock.compiled.swapping.components import Mean
+    from gaugeblock.compiled.swapping.swap import swap as swapped_model
+    from gaugeblock.compiled.writing import write_text
 
     compiled, tokens = _model_and_tokens(model, data, seed)
     parsed = [parse_replacement(text, tokens) for text in replace]
@@ -113,21 +113,20 @@ def swap(
 
 def _certified(case: str, ablations: tuple[str, ...]) -> "Certificate":
     """In a worker: one case certified, on one thread."""
-    from gaugeblock.certificate import certify as check
-    from gaugeblock.environment import one_thread
+    from gaugeblock.running.threads import one_thread
 
     with one_thread():
-        return check(load_case(case), ablations)
+        return load_case(case).certify(ablations)
 
 
 def _model_and_tokens(name: str, data: Path | None, seed: int) -> "tuple[CompiledModel, Tensor]":
     """The model of a case, a program or a folder, and token ids to compare on."""
     import numpy as np
 
-    import gaugeblock as gb
+    from gaugeblock.compiled.loading import load
 
     if Path(name).is_dir():
-        compiled, clean = gb.load(name), None
+        compiled, clean = load(name), None
     else:
         case = load_case(name)
         compiled, clean = case.model, case.pairs.clean

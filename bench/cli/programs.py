@@ -79,6 +79,8 @@ def show(
         draw(picture, case or program, examples[len(examples) // 2], which).save(path)
         print(path)
         return
+    from gaugeblock.compiled.explain import explain
+
     outputs = [program(xs) for xs in examples]  # a wrong input shows before anything is compiled
     print(f"{program.name}: {program.description}\n")
     if program.source:
@@ -89,7 +91,7 @@ def show(
     print(f"domain       {program.domain.description}\n")
     for xs, output in zip(examples, outputs):
         print(f"{_shown(xs)}  ->  {_shown(output)}")
-    print("\n" + str(program.explain()).partition("\n\n")[2])
+    print("\n" + str(explain(program)).partition("\n\n")[2])
 
 
 @app.command("compile")
@@ -120,8 +122,8 @@ def fuzz(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the report here, as JSON.")] = None,
 ) -> None:
     """Compile random programs and compare them with the interpreter. Exit code 1 if one differs or crashes."""
-    from gaugeblock.fuzz import fuzz as run_fuzzer
-    from gaugeblock.fuzz import shown
+    from gaugeblock.running.fuzz import fuzz as run_fuzzer
+    from gaugeblock.running.fuzz import shown
 
     if out is not None and out.is_dir():
         raise InputError(f"{out} is a folder; give --out the name of a file")
@@ -136,11 +138,11 @@ def fuzz(
 def _compile(program: "Program", device: str, dtype: str | None) -> Any:
     import torch
 
-    import gaugeblock as gb
+    from gaugeblock.compiled.compiler import compile
 
     if dtype not in (None, "float32", "float64"):
         raise InputError(f"dtype {dtype!r} is not possible; give float32 or float64")
-    return gb.compile(program, device=device, dtype=getattr(torch, dtype) if dtype else None)
+    return compile(program, device=device, dtype=getattr(torch, dtype) if dtype else None)
 
 
 def _size(model: Any) -> str:

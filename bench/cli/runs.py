@@ -30,7 +30,7 @@ def run(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
 ) -> None:
     """Run methods on cases, print the leaderboard and write its site. The same command again resumes."""
-    from gaugeblock.entrants import entrant_names
+    from gaugeblock.evaluation.entrants import entrant_names
     from gaugeblock.running import runner
 
     runner.run(
@@ -78,8 +78,8 @@ def validity(
     """Correlate every metric that needs no ground truth with true recovery, over the methods and cases of a run."""
     import json
 
-    from gaugeblock import validity as study
-    from gaugeblock.results import write_text
+    from gaugeblock.compiled.writing import write_text
+    from gaugeblock.leaderboard import metric_study as study
 
     findings = study.study(folder, recovery)
     console().print(study.table(findings, recovery))
@@ -94,8 +94,8 @@ def validity(
 def _report(folders: Sequence[Path], out: Path) -> int:
     """Print the table, write the site, return the number of failed jobs."""
     from gaugeblock.leaderboard.board import read_leaderboard
+    from gaugeblock.leaderboard.site.build import write_site
     from gaugeblock.leaderboard.tables import terminal_table
-    from gaugeblock.site.build import write_site
 
     board = read_leaderboard(*folders)
     console().print(terminal_table(board))

@@ -14,7 +14,7 @@ app = typer.Typer(
 )
 
 if TYPE_CHECKING:
-    from gaugeblock.cases import Case
+    from gaugeblock.cases.case import Case
     from gaugeblock.programs.program import Program
 
 Suites = Annotated[
@@ -25,7 +25,7 @@ Ablation = Annotated[str, typer.Option(help="What an ablated edge carries: resam
 
 
 def load_case(name: str) -> "Case":
-    from gaugeblock.cases import case
+    from gaugeblock.cases.case import case
 
     return case(name)
 

@@ -86,7 +86,7 @@ def verify(
     import json
 
     from gaugeblock import submissions
-    from gaugeblock.results import write_text
+    from gaugeblock.compiled.writing import write_text
 
     found = submissions.verify(
         folder,
@@ -133,7 +133,7 @@ def import_scores(
     signed: Annotated[bool, typer.Option("--signed", help="The score ranks, not its size.")] = False,
 ) -> None:
     """Score a graph file of EAP-IG or MIB and write it to a results folder."""
-    from gaugeblock.submissions import carrying
+    from gaugeblock.submissions import exchange as carrying
 
     if level not in ("edges", "nodes"):
         raise InputError(f"level {level!r} is not possible; give edges or nodes")
@@ -156,6 +156,6 @@ def export_scores(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("importances.json"),
 ) -> None:
     """Write the edge scores of a result as a graph file of EAP-IG and MIB."""
-    from gaugeblock.submissions import carrying
+    from gaugeblock.submissions import exchange as carrying
 
     print(carrying.export_scores(result, out))

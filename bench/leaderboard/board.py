@@ -10,14 +10,15 @@ from typing import final
 import numpy as np
 from jaxtyping import Float
 
-from gaugeblock.compiled.graph import parse_edge
+from gaugeblock.compiled.edges.graph import parse_edge
+from gaugeblock.evaluation.ranking import node_stratum
+from gaugeblock.evaluation.scores import SCORES
 from gaugeblock.leaderboard.entries import PLACE, Entries, Entry
 from gaugeblock.leaderboard.folders import Contents, Source, read_folders
 from gaugeblock.leaderboard.merging import merge
 from gaugeblock.leaderboard.standings import rank_intervals
 from gaugeblock.metrics.bootstrap import Interval, mean_interval, paired_interval
-from gaugeblock.results import CaseRecord, Result
-from gaugeblock.scoring import SCORES, node_stratum
+from gaugeblock.results.records import CaseRecord, Result
 
 MATCHED = 0.5  # share of true edges with a comparator from which on a case counts: from a few, skill is luck
 
@@ -25,7 +26,7 @@ MATCHED = 0.5  # share of true edges with a comparator from which on a case coun
 @final
 @dataclass(frozen=True)
 class Track:
-    """What methods are ranked by. `score` is one of `gaugeblock.scoring.SCORES`; chance is 0, the best 1."""
+    """What methods are ranked by. `score` is one of `gaugeblock.evaluation.scores.SCORES`; chance is 0, the best 1."""
 
     name: str
     title: str

@@ -12,8 +12,9 @@ from typing import final
 import numpy as np
 from jaxtyping import Float
 
-from gaugeblock.results import CaseRecord, Result
-from gaugeblock.scoring import SCORES, Found, found
+from gaugeblock.evaluation.ranking import Found, found
+from gaugeblock.evaluation.scores import SCORES
+from gaugeblock.results.records import CaseRecord, Result
 
 LONGEST_ERROR = 2000
 LARGEST = 1e100
@@ -29,13 +30,13 @@ class Entry:
 
     Attributes:
         method, case, ablation, seed, status, control, error, seconds, forwards, backwards, memory, case_hash,
-            metrics_version, versions, commit, dirty: as in `gaugeblock.results.Result`.
+            metrics_version, versions, commit, dirty: as in `gaugeblock.results.records.Result`.
         folder: the name of the run or submission that it is from.
         identity: of the method's code and parameters; "" where the result does not say.
         values: its scores in the order of `SCORES`, NaN where undefined.
         points: of its faithfulness curve, NaN where undefined.
         taken: places, among positives then negatives of the case, of the edges that the method puts on top.
-        open_places, tied: see `gaugeblock.scoring.Found`.
+        open_places, tied: see `gaugeblock.evaluation.ranking.Found`.
     """
 
     method: str

@@ -7,10 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar, final
 
-from gaugeblock.compiled.graph import Place, parse_edge
+from gaugeblock.compiled.edges.graph import Place, parse_edge
 from gaugeblock.leaderboard.entries import Entries, Entry, printable
 from gaugeblock.programs.errors import FileError, GaugeblockError
-from gaugeblock.results import CaseRecord, Result, case_paths, read_case, read_result, result_paths
+from gaugeblock.results.files import case_paths, read_case, read_result, result_paths
+from gaugeblock.results.records import CaseRecord, Result
 
 AnyRecord = TypeVar("AnyRecord")
 LARGEST = 64 * 2**20  # bytes of a file that is still read

@@ -13,7 +13,7 @@ from itertools import count
 from typing import final
 
 from gaugeblock.leaderboard.entries import Entry
-from gaugeblock.results import CaseRecord
+from gaugeblock.results.records import CaseRecord
 
 
 @final

@@ -7,64 +7,13 @@
 Each kind is one function in a module of its own, which can also be called with a program or model of your own.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gaugeblock.programs.errors import UnknownName
-from gaugeblock.programs.program import Program
+import lazy_loader
 
 if TYPE_CHECKING:
-    from gaugeblock.cases import Case
-    from gaugeblock.compiled.model import CompiledModel
-    from gaugeblock.pictures.svg import Picture
+    from gaugeblock.pictures.drawing import KINDS, draw
 
-KINDS = {
-    "selectors": "selector_grid.selector_grid",
-    "flow": "flow.flow",
-    "attention": "attention.attention",
-    "circuit": "circuits.circuit",
-    "stream": "stream.residual_stream",
-    "weights": "matrices.weights",
-}
-"""What each shows: keys and queries of every selector on one input; layers and heads on one input; selectors beside
-the model's attention on one input; the circuit; where variables are written and read; the weights."""
-
-OF_AN_INPUT = ("selectors", "flow", "attention")
-OF_A_MODEL = ("attention", "circuit", "stream", "weights")
-
-
-def draw(kind: str, of: "Program | CompiledModel | Case", xs: Any = None, which: str | None = None) -> "Picture":
-    """A picture of a program or of the model it compiles to, or of a model or a case that there is.
-
-    Args:
-        kind: one of KINDS.
-        of: of a case the circuit is drawn as its truth has it, under the ablation `resample`.
-        xs: the input, for the kinds that are OF_AN_INPUT.
-        which: the selector, head or part to show, for `selectors`, `attention` and `weights`; all if not given.
-
-    Raises UnknownName for another kind, and what the kind's function raises.
-    """
-    if kind not in KINDS:
-        raise UnknownName("picture", kind, KINDS)
-    module, _, name = KINDS[kind].partition(".")
-    function = getattr(import_module(f"gaugeblock.pictures.{module}"), name)
-    shown: list[Any] = [_shown(kind, of)]
-    shown += [xs] if kind in OF_AN_INPUT else []
-    shown += [which] if which is not None and kind in ("selectors", "attention", "weights") else []
-    picture: Picture = function(*shown)
-    return picture
-
-
-def _shown(kind: str, of: "Program | CompiledModel | Case") -> Any:
-    """What the function of a kind takes."""
-    from gaugeblock.compiled.compiler import compile
-    from gaugeblock.compiled.model import CompiledModel
-
-    if kind not in OF_A_MODEL:
-        return of if isinstance(of, Program) else of.program
-    if isinstance(of, Program):
-        return compile(of)
-    return of if isinstance(of, CompiledModel) or kind == "circuit" else of.model
-
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={"drawing": ["KINDS", "draw"]})
 
 __all__ = ["KINDS", "draw"]

@@ -7,10 +7,17 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from gaugeblock.compiled.lowered import BOS, INDICES, PRESENT, Attention
+from gaugeblock.compiled.lowered.operations import BOS, INDICES, PRESENT, Attention
+from gaugeblock.compiled.lowered.semantics import run
 from gaugeblock.compiled.model import CompiledModel
-from gaugeblock.compiled.semantics import run
-from gaugeblock.pictures.matrix import PAD, ROW, DrawCell, Labels, Side, draw
+from gaugeblock.pictures.grid import (
+    PAD,
+    ROW,
+    DrawCell,
+    Labels,
+    Side,
+    draw,
+)
 from gaugeblock.pictures.svg import Canvas, Picture
 from gaugeblock.programs.errors import ProgramError
 

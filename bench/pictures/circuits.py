@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
-from gaugeblock.cases import Case
+from gaugeblock.cases.case import Case
 from gaugeblock.compiled.model import CompiledModel
-from gaugeblock.pictures.drawing import drawing
+from gaugeblock.evaluation.ranking import NOISE, Found, found, noise_floor
+from gaugeblock.pictures.circuit_drawing import drawing
 from gaugeblock.pictures.svg import COLOURS, MARGIN, SANS, Picture, text_width
-from gaugeblock.results import Result
-from gaugeblock.scoring import NOISE, Found, found, noise_floor
+from gaugeblock.results.records import Result
 
 
 def circuit(

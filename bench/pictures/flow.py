@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, final
 
-from gaugeblock.pictures.matrix import value_text
-from gaugeblock.pictures.spelling import shown
+from gaugeblock.pictures.grid import value_text
+from gaugeblock.pictures.run_trace import Head, Row, Trace, trace
 from gaugeblock.pictures.svg import Canvas, Picture, text_width
-from gaugeblock.pictures.trace import Head, Row, Trace, trace
+from gaugeblock.programs.printing import shown
 from gaugeblock.programs.program import Program
 
 WIDTH: Final = 1200.0  # panels stand beside each other as far as they fit into it

@@ -2,11 +2,11 @@
 
 from typing import Any, Final
 
-from gaugeblock.pictures.matrix import PAD, ROW, Labels, Side, draw
-from gaugeblock.pictures.spelling import shown
+from gaugeblock.pictures.grid import PAD, ROW, Labels, Side, draw
+from gaugeblock.pictures.run_trace import Head, Trace, trace
 from gaugeblock.pictures.svg import Canvas, Picture, text_width
-from gaugeblock.pictures.trace import Head, Trace, trace
 from gaugeblock.programs.errors import ProgramError
+from gaugeblock.programs.printing import shown
 from gaugeblock.programs.program import Program
 
 GAP: Final = 34.0

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
 
-from gaugeblock.compiled.graph import Place
-from gaugeblock.compiled.layout import layout
+from gaugeblock.compiled.edges.graph import Place
 from gaugeblock.compiled.model import CompiledModel
+from gaugeblock.compiled.stages.layout import layout
 from gaugeblock.pictures.svg import Canvas, Picture, text_width
 
 COLUMN, LEAST, PER_DIMENSION, MOST = 108.0, 26.0, 1.5, 96.0  # width of a sublayer; heights of rows

@@ -7,9 +7,10 @@ from typing import Any, final
 
 from pydantic import TypeAdapter
 
-from gaugeblock.environment import versions
 from gaugeblock.programs.errors import FileError, GaugeblockError
-from gaugeblock.results import SCHEMA_VERSION, case_path, certificate_path, read_case, read_result, result_path
+from gaugeblock.results.files import case_path, certificate_path, read_case, read_result, result_path
+from gaugeblock.results.provenance import versions
+from gaugeblock.results.records import SCHEMA_VERSION
 
 Given = str | Callable[..., dict[str, float]]
 
@@ -116,7 +117,7 @@ def pending(jobs: Iterable[Job]) -> list[Job]:
 
 def is_ours(case: str) -> bool:
     """Whether the program of a case is made by our own code."""
-    from gaugeblock.cases import Recipe
+    from gaugeblock.cases.recipe import Recipe
     from gaugeblock.programs.registry import get
 
     try:
@@ -128,7 +129,7 @@ def is_ours(case: str) -> bool:
 
 def described(given: Given) -> dict[str, Any]:
     """What a result says of the method that made it."""
-    from gaugeblock.entrants import entrant
+    from gaugeblock.evaluation.entrants import entrant
 
     method = entrant(given)
     params = _PARAMS.dump_python(method.params({}), mode="json")

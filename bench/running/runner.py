@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final, overload
 from uuid import uuid4
 
+from gaugeblock.compiled.writing import write_text
 from gaugeblock.programs.errors import FileError, GaugeblockError, UnknownName
-from gaugeblock.results import Result, read_result, remove_leftovers, write_text
+from gaugeblock.results.files import read_result, remove_leftovers
+from gaugeblock.results.records import Result
 from gaugeblock.running.backends import CLUSTERS, Pool, checked, opened
 from gaugeblock.running.devices import chosen_device
 from gaugeblock.running.jobs import Given, Job, pending, started
 from gaugeblock.running.workers import BUILDING, Place, record, run_case
-from gaugeblock.suites.named import case_ids
+from gaugeblock.suites.suites import case_ids
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -129,8 +131,8 @@ def _plan(
     resamples: int,
 ) -> list[Job]:
     """All jobs, case by case. What can be known to be wrong is refused here, before anything runs."""
-    from gaugeblock.entrants import entrant
-    from gaugeblock.truth import ABLATIONS
+    from gaugeblock.cases.truth import ABLATIONS
+    from gaugeblock.evaluation.entrants import entrant
 
     if ablation not in ABLATIONS:
         raise UnknownName("ablation", ablation, ABLATIONS)

@@ -1,29 +1,21 @@
 """What happens in a worker: the jobs of one case, one after the other, each of which leaves a file."""
 
-import ctypes
 import dataclasses
-import signal
 import socket
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from gaugeblock.environment import checkout, versions
 from gaugeblock.programs.errors import GaugeblockError
-from gaugeblock.results import Result, case_path, certificate_path, holds_case, write_json
+from gaugeblock.results.files import case_path, certificate_path, holds_case, write_json
+from gaugeblock.results.provenance import checkout, versions
+from gaugeblock.results.records import Result
 from gaugeblock.running.devices import held_device
 from gaugeblock.running.jobs import Job, is_done, recorded_hash
+from gaugeblock.running.threads import JobTimeout, time_limit
 
 BUILDING = "its process ended while its case was built"
 RUNNING = "its process ended before it was done"
-
-
-class JobTimeout(BaseException):
-    """The time of a job is over. Not an Exception, so that no handler of the method's own holds it up."""
 
 
 @final
@@ -74,16 +66,15 @@ def run_case(jobs: list[Job], place: Place) -> None:
 
 def _case(job: Job) -> tuple[Any, str]:
     """The case of a job, with its record, certificate and pictures written, unless the same one is there."""
-    from gaugeblock.cases import case as load_case
-    from gaugeblock.certificate import certify
-    from gaugeblock.evaluation import case_record
-    from gaugeblock.pictures.of_case import write_pictures
+    from gaugeblock.cases.case import case as load_case
+    from gaugeblock.evaluation.case_record import case_record
+    from gaugeblock.running.pictures import write_pictures
 
     case = load_case(job.case)
     path = case_path(job.out, job.case, job.ablation)
     proof = certificate_path(job.out, job.case, [job.ablation])
     if not (holds_case(path, case.hash) and proof.exists()):
-        certificate = certify(case, [job.ablation])
+        certificate = case.certify([job.ablation])
         certificate.write(proof)
         pictures = write_pictures(case, job.out)
         write_json(path, case_record(case, job.ablation, certificate).model_copy(update={"pictures": pictures}))
@@ -100,7 +91,7 @@ def _moved(case: Any, device: str) -> Any:
 
 
 def _result(job: Job, case: Any, case_hash: str) -> Result:
-    from gaugeblock.evaluation import evaluate
+    from gaugeblock.evaluation.evaluate import evaluate
 
     try:
         with time_limit(job.time_limit):
@@ -117,7 +108,7 @@ def record(job: Job, status: Any, error: str) -> None:
 
 
 def _failed(job: Job, status: Any, error: str, case_hash: str | None) -> Result:
-    from gaugeblock.entrants import entrant
+    from gaugeblock.evaluation.entrants import entrant
 
     commit, dirty = checkout()
     return Result(
@@ -137,63 +128,3 @@ def _failed(job: Job, status: Any, error: str, case_hash: str | None) -> Result:
 
 def _message(error: Exception) -> str:
     return str(error) if isinstance(error, GaugeblockError) else f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def time_limit(seconds: float | int | None) -> Iterator[None]:
-    """Raises JobTimeout in the body when its time is over, and again every second, should the first get lost.
-
-    In the main thread by a signal, which also wakes a sleep. In another thread between two steps of Python: what is
-    inside a library then is stopped when it returns.
-    """
-    if seconds is None:
-        yield
-    elif threading.current_thread() is threading.main_thread():
-        with _alarm(seconds):
-            yield
-    else:
-        with _watch(seconds):
-            yield
-
-
-@contextmanager
-def _alarm(seconds: float | int) -> Iterator[None]:
-    def stop(*_: object) -> None:
-        raise JobTimeout
-
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-@contextmanager
-def _watch(seconds: float | int) -> Iterator[None]:
-    worker = ctypes.c_ulong(threading.get_ident())
-    raise_there = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    over, one_at_a_time = threading.Event(), threading.Lock()
-
-    def stop() -> None:
-        wait = float(seconds)
-        while not over.wait(wait):
-            with one_at_a_time:
-                if not over.is_set():
-                    raise_there(worker, ctypes.py_object(JobTimeout))
-            wait = 1.0
-
-    threading.Thread(target=stop, daemon=True).start()
-    try:
-        yield
-    finally:
-        while not over.is_set():
-            with suppress(JobTimeout), one_at_a_time:
-                over.set()
-        # One may still be on its way. CPython cannot take it back: it would go on looking for it, and a thread with a
-        # profiler would hang. So another takes its place, and arrives here.
-        with suppress(JobTimeout):
-            raise_there(worker, ctypes.py_object(JobTimeout))
-            while True:
-                time.sleep(0)

@@ -20,9 +20,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from gaugeblock.compiled.graph import Graph, Place, from_angle, owner, parse_edge, to_angle
+from gaugeblock.compiled.edges.graph import (
+    Graph,
+    Place,
+    from_angle,
+    owner,
+    parse_edge,
+    to_angle,
+)
 from gaugeblock.programs.errors import FileError, InputError, UnknownName
-from gaugeblock.submissions.folder import shown, strict_json
+from gaugeblock.results.untrusted import shown, strict_json
 
 SOURCES = ("embed", "pos")
 

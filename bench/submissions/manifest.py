@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from gaugeblock.results import case_path, result_path
+from gaugeblock.results.files import case_path, result_path
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST, CARD, TABLE, CODE = "manifest.json", "README.md", "scores.jsonl", "method.py"

@@ -7,16 +7,16 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-import gaugeblock
-from gaugeblock.compiled.files import staged
+from gaugeblock.compiled.writing import staged
 from gaugeblock.programs.errors import FileError, GaugeblockError, InputError, MethodError, UnknownName
-from gaugeblock.results import CaseRecord, Result, case_path, read_case, read_result, result_path
-from gaugeblock.submissions.card import readme, table
+from gaugeblock.results.files import case_path, read_case, read_result, result_path
+from gaugeblock.results.records import CaseRecord, Result
 from gaugeblock.submissions.manifest import (
     CARD,
     CODE,
@@ -30,10 +30,11 @@ from gaugeblock.submissions.manifest import (
     result_file,
     tensor_file,
 )
+from gaugeblock.submissions.readme import readme, table
 from gaugeblock.submissions.tensors import write_scores
 
 if TYPE_CHECKING:
-    from gaugeblock.entrants import Entrant
+    from gaugeblock.evaluation.entrants import Entrant
 
 Given = str | Callable[..., dict[str, float]]
 Scores = Literal["json", "safetensors"]
@@ -192,7 +193,7 @@ def _refuse_taken(out: Path, draft: Manifest) -> None:
 
 def _entrant(method: Given) -> "Entrant":
     """The method. MethodError where it is a user's own under the name of another."""
-    from gaugeblock.entrants import entrant, entrant_names
+    from gaugeblock.evaluation.entrants import entrant, entrant_names
 
     found, names = entrant(method), entrant_names()
     if method not in names and found.name in names and entrant(found.name).function is not found.function:
@@ -220,9 +221,9 @@ def _draft(
     scores: str,
 ) -> Manifest:
     """The manifest without files. InputError where a text in it is not possible, UnknownName for another case."""
-    from gaugeblock.scoring import METRICS_VERSION
-    from gaugeblock.suites.named import case_ids
-    from gaugeblock.truth import ABLATIONS
+    from gaugeblock.cases.truth import ABLATIONS
+    from gaugeblock.evaluation.scores import METRICS_VERSION
+    from gaugeblock.suites.suites import case_ids
 
     for ablation in ablations:
         if ablation not in ABLATIONS:
@@ -240,7 +241,7 @@ def _draft(
             resamples=resamples,
             scores=scores,  # type: ignore[arg-type]
             metrics_version=METRICS_VERSION,
-            gaugeblock=gaugeblock.__version__,
+            gaugeblock=version("gaugeblock"),
             created=datetime.now(tz=UTC).date().isoformat(),
             disclosure=disclosure or Disclosure(),
         )

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import final
 
 from gaugeblock.programs.errors import FileError
-from gaugeblock.results import CaseRecord, Result
-from gaugeblock.submissions.card import table
-from gaugeblock.submissions.folder import file_sizes, read_bytes, read_record, shown
+from gaugeblock.results.records import CaseRecord, Result
+from gaugeblock.results.untrusted import file_sizes, read_bytes, read_record, shown
 from gaugeblock.submissions.manifest import CARD, CODE, MANIFEST, TABLE, Manifest, case_file, result_file, tensor_file
+from gaugeblock.submissions.readme import table
 from gaugeblock.submissions.tensors import read_scores
 
 

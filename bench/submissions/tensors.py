@@ -6,7 +6,7 @@ import struct
 import numpy as np
 
 from gaugeblock.programs.errors import FileError
-from gaugeblock.submissions.folder import shown, strict_json
+from gaugeblock.results.untrusted import shown, strict_json
 
 PARTS = ("edge_scores", "node_scores")
 MAX_HEADER = 8 * 2**20  # bytes

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from gaugeblock.programs.errors import FileError, GaugeblockError
-from gaugeblock.results import Result
+from gaugeblock.results.records import Result
 from gaugeblock.submissions.manifest import CODE, IMPORTED, TABLE, Manifest
 from gaugeblock.submissions.reading import Submission, check_files, check_table, read_manifest, read_records
-from gaugeblock.submissions.recomputing import Findings, check_part, parts
+from gaugeblock.submissions.recheck import Findings, check_part, parts
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -157,7 +157,7 @@ def _verification(
 
 def _complete(submission: Submission, suite: Sequence[str]) -> Check:
     """Every job of the suite as this gaugeblock knows it has a result."""
-    from gaugeblock.suites.named import case_ids
+    from gaugeblock.suites.suites import case_ids
 
     manifest, results = submission.manifest, submission.results
     try:
@@ -211,7 +211,7 @@ def _impossible(result: Result, submission: Submission) -> Iterator[str]:
 
 def _method(submission: Submission, rerun: Any, rerun_own: bool, checks: list[Check]) -> tuple[Any, str]:
     """What to run again with, and a note where that is nothing. Adds a check of whose code it is."""
-    from gaugeblock.entrants import entrant, entrant_names
+    from gaugeblock.evaluation.entrants import entrant, entrant_names
 
     manifest = submission.manifest
     source = next((r.method_source for r in submission.results if r.status == "ok"), None)

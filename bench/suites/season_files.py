@@ -15,10 +15,11 @@ from typing import Annotated, Final, Literal, TypeVar, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gaugeblock.environment import one_thread, versions
 from gaugeblock.programs.errors import FileError, GaugeblockError, InputError
 from gaugeblock.programs.generation.season import SEED_BITS, VERSION, check_seed
-from gaugeblock.results import write_json
+from gaugeblock.results.files import write_json
+from gaugeblock.results.provenance import versions
+from gaugeblock.running.threads import one_thread
 from gaugeblock.suites.seasons import LARGEST, SIZE, season
 
 DOMAIN: Final = b"gaugeblock season commitment 1\0"
@@ -264,7 +265,7 @@ def _hashes(ids: Sequence[str], workers: int) -> Iterator[str]:
 
 def _hash(case_id: str) -> str:
     """In one thread; what the case holds is let go of."""
-    from gaugeblock.cases import case
+    from gaugeblock.cases.case import case
 
     with one_thread():
         found = case(case_id).hash

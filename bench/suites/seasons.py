@@ -15,12 +15,13 @@ from typing import Final, final
 import numpy as np
 import torch
 
-from gaugeblock.cases import Case, Recipe
-from gaugeblock.compiled import semantics
+from gaugeblock.cases.case import Case
+from gaugeblock.cases.pairs import N_PAIRS, Pairs, kappas, make_pairs
+from gaugeblock.cases.recipe import Recipe
 from gaugeblock.compiled.compiler import compile
+from gaugeblock.compiled.lowered import semantics
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.registry import apply_variants
-from gaugeblock.pairs import N_PAIRS, Pairs, kappas, make_pairs
 from gaugeblock.programs.errors import CompileError, InputError, ProgramError
 from gaugeblock.programs.generation.season import check_seed, derived, season_name, season_program
 from gaugeblock.suites.shapes import circuit_shape

@@ -1,8 +1,8 @@
 """The variant `camouflage`: edges that look live and are provably inert.
 
 Whoever only looks at the weights sees neurons, heads and query terms that read what the circuit reads and write where
-it writes. Each is of a construction (`gaugeblock.compiled.inert`) that changes no logit, whatever is ablated, and is
-listed in the model's provenance; the weights without these parts tell which edges are live.
+it writes. Each is of a construction (`gaugeblock.compiled.edges.inert`) that changes no logit, whatever is ablated, and
+is listed in the model's provenance; the weights without these parts tell which edges are live.
 """
 
 import math
@@ -12,8 +12,15 @@ from typing import final
 
 import numpy as np
 
-from gaugeblock.compiled.contents import SURE, Contents, after_head, after_neurons, gap, start
-from gaugeblock.compiled.inert import SAME
+from gaugeblock.compiled.edges.bounds import (
+    SURE,
+    Contents,
+    after_head,
+    after_neurons,
+    gap,
+    start,
+)
+from gaugeblock.compiled.edges.inert import SAME
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.parts import Head, Layer, Neurons, put_together, take_apart, wider
 from gaugeblock.programs.errors import CompileError

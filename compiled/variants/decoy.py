@@ -11,7 +11,7 @@ from typing import final
 import numpy as np
 
 from gaugeblock.compiled.compiler import compile
-from gaugeblock.compiled.graph import Place
+from gaugeblock.compiled.edges.graph import Place
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.parts import Head, Layer, Neurons, put_together, take_apart, wider
 from gaugeblock.programs.errors import CompileError, ProgramError

@@ -6,7 +6,7 @@ from typing import final
 
 import numpy as np
 
-from gaugeblock.compiled.inert import Inert
+from gaugeblock.compiled.edges.inert import Inert
 from gaugeblock.compiled.model import CompiledModel, Provenance
 
 HEAD = ("W_Q", "b_Q", "W_K", "b_K", "W_V", "b_V", "W_O")

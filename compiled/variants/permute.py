@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gaugeblock.compiled.lowered import Attention
+from gaugeblock.compiled.lowered.operations import Attention
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.parts import Layer, put_together, take_apart
 

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from gaugeblock.compiled.assemble import LOGIT, Weights
-from gaugeblock.compiled.layout import layout
-from gaugeblock.compiled.lowered import Attention
+from gaugeblock.compiled.lowered.operations import Attention
+from gaugeblock.compiled.lowered.tables import smallest_gap
 from gaugeblock.compiled.model import CompiledModel
-from gaugeblock.compiled.precision import ROUNDING, precision
-from gaugeblock.compiled.tables import smallest_gap
+from gaugeblock.compiled.stages.assemble import LOGIT, Weights
+from gaugeblock.compiled.stages.layout import layout
+from gaugeblock.compiled.stages.precision import ROUNDING, precision
 from gaugeblock.programs.errors import CompileError
 
 ROUNDS = 8

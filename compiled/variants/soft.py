@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from gaugeblock.compiled import semantics
-from gaugeblock.compiled.assemble import LOGIT, Weights
-from gaugeblock.compiled.heads import GAP, HeadWeights, head_weights
-from gaugeblock.compiled.layout import layout
-from gaugeblock.compiled.lowered import Attention, Lowered, Output, Table
+from gaugeblock.compiled.lowered import semantics
+from gaugeblock.compiled.lowered.operations import Attention, Lowered, Output, Table
 from gaugeblock.compiled.model import CompiledModel
-from gaugeblock.compiled.precision import ROUNDING
-from gaugeblock.compiled.units import Units, table_units, total_units
+from gaugeblock.compiled.stages.assemble import LOGIT, Weights
+from gaugeblock.compiled.stages.heads import GAP, HeadWeights, head_weights
+from gaugeblock.compiled.stages.layout import layout
+from gaugeblock.compiled.stages.precision import ROUNDING
+from gaugeblock.compiled.stages.units import Units, table_units, total_units
 from gaugeblock.programs.errors import CompileError
-from gaugeblock.programs.operations import value_key
+from gaugeblock.programs.language.operations import value_key
 
 SHARPNESSES = (4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 20.0, 24.0, 32.0)
 """Gaps between score levels, the softest first."""

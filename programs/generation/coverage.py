@@ -7,8 +7,15 @@ from typing import Any, Final
 import numpy as np
 
 from gaugeblock.programs.errors import UnknownName
-from gaugeblock.programs.expression import Get, Mean, SOp, Sum, children, postorder
 from gaugeblock.programs.interpreter import evaluate
+from gaugeblock.programs.language.expression import (
+    Get,
+    Mean,
+    SOp,
+    Sum,
+    children,
+    postorder,
+)
 from gaugeblock.programs.program import Program
 
 _ARITHMETIC: Final[dict[type[ast.operator], str]] = {

@@ -9,10 +9,8 @@ from typing import Any, Final, TypeVar, final
 
 import numpy as np
 
-from gaugeblock.programs import language
 from gaugeblock.programs.domain import GRAPHS, sample_tokens
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.expression import Node, SOp, Tokens, postorder
 from gaugeblock.programs.generation.attending import REDUCTIONS, selector
 from gaugeblock.programs.generation.coverage import (
     CONSTRUCTS,
@@ -23,7 +21,9 @@ from gaugeblock.programs.generation.coverage import (
 )
 from gaugeblock.programs.generation.productions import ELEMENTWISE, Draw, Impossible, Kind, Value
 from gaugeblock.programs.interpreter import evaluate
-from gaugeblock.programs.operations import node_value
+from gaugeblock.programs.language import functions as language
+from gaugeblock.programs.language.expression import Node, SOp, Tokens, postorder
+from gaugeblock.programs.language.operations import node_value
 from gaugeblock.programs.program import Program
 
 ATTEMPTS: Final = 60

@@ -8,8 +8,8 @@ import numpy as np
 
 from gaugeblock.programs.domain import Domain
 from gaugeblock.programs.errors import InputError
-from gaugeblock.programs.expression import SOp
-from gaugeblock.programs.language import everything, key, map_n, query, where
+from gaugeblock.programs.language.expression import SOp
+from gaugeblock.programs.language.functions import everything, key, map_n, query, where
 from gaugeblock.programs.program import Program, program
 
 DIGITS = "0123456789"

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from gaugeblock.programs.domain import Domain, all_inputs, sample_sequence, sample_tokens
-from gaugeblock.programs.expression import SOp
-from gaugeblock.programs.language import causal, everything, key, query, where
+from gaugeblock.programs.language.expression import SOp
+from gaugeblock.programs.language.functions import causal, everything, key, query, where
 from gaugeblock.programs.program import program
 
 

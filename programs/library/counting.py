@@ -4,8 +4,8 @@ from collections import Counter
 from itertools import groupby
 from typing import Any
 
-from gaugeblock.programs.expression import SOp
-from gaugeblock.programs.language import causal, everything, key, query
+from gaugeblock.programs.language.expression import SOp
+from gaugeblock.programs.language.functions import causal, everything, key, query
 from gaugeblock.programs.library.order import starting_with
 from gaugeblock.programs.program import Program, program
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gaugeblock.programs.expression import SOp
-from gaugeblock.programs.language import map_n, where
+from gaugeblock.programs.language.expression import SOp
+from gaugeblock.programs.language.functions import map_n, where
 from gaugeblock.programs.program import Build, Program, program
 
 

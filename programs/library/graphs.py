@@ -10,9 +10,16 @@ from typing import Any
 import numpy as np
 
 from gaugeblock.programs.domain import GRAPHS, graph_tokens, sample_tokens
-from gaugeblock.programs.expression import SOp, Tokens
-from gaugeblock.programs.language import edges, key, loop, query, select, where
-from gaugeblock.programs.operations import GraphNode, edge_targets
+from gaugeblock.programs.language.expression import SOp, Tokens
+from gaugeblock.programs.language.functions import (
+    edges,
+    key,
+    loop,
+    query,
+    select,
+    where,
+)
+from gaugeblock.programs.language.operations import GraphNode, edge_targets
 from gaugeblock.programs.program import program
 
 TAGS = ("graph",)

@@ -10,8 +10,8 @@ import numpy as np
 
 from gaugeblock.programs.domain import Domain, all_inputs, sample_sequence, sample_tokens
 from gaugeblock.programs.errors import InputError
-from gaugeblock.programs.expression import Selector, SOp
-from gaugeblock.programs.language import causal, everything, key, query, where
+from gaugeblock.programs.language.expression import Selector, SOp
+from gaugeblock.programs.language.functions import causal, everything, key, query, where
 from gaugeblock.programs.program import program
 
 

@@ -5,8 +5,8 @@ They show what ablating one part at a time misses.
 
 from typing import Any
 
-from gaugeblock.programs.expression import SOp
-from gaugeblock.programs.language import everything, key, map_n, query, where
+from gaugeblock.programs.language.expression import SOp
+from gaugeblock.programs.language.functions import everything, key, map_n, query, where
 from gaugeblock.programs.program import program
 
 TAGS = ("redundancy", "lookup", "causal")

@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.expression import (
+from gaugeblock.programs.interpreter import evaluate
+from gaugeblock.programs.language.expression import (
     And,
     Constant,
     Elementwise,
@@ -36,11 +37,10 @@ from gaugeblock.programs.expression import (
     children,
     postorder,
 )
-from gaugeblock.programs.interpreter import evaluate
-from gaugeblock.programs.operations import MISSING, apply, node_value, selects, value_signature
+from gaugeblock.programs.language.operations import MISSING, apply, node_value, selects, value_signature
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.proofs.formulas import Formula, along, boolean, selects_of
-from gaugeblock.programs.proofs.kinds import COMPARISONS, is_certain, is_rational
+from gaugeblock.programs.proofs.functions import COMPARISONS, is_certain, is_rational
 
 MOST_ROWS: Final = 50_000
 """Tables with more rows are not built."""

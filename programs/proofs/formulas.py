@@ -10,9 +10,19 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool, Int
 
-from gaugeblock.programs.expression import And, Constant, Elementwise, Or, Select, Selector, SOp, children, postorder
-from gaugeblock.programs.operations import key_holds, query_holds
-from gaugeblock.programs.proofs.kinds import gives_boolean, is_boolean
+from gaugeblock.programs.language.expression import (
+    And,
+    Constant,
+    Elementwise,
+    Or,
+    Select,
+    Selector,
+    SOp,
+    children,
+    postorder,
+)
+from gaugeblock.programs.language.operations import key_holds, query_holds
+from gaugeblock.programs.proofs.functions import gives_boolean, is_boolean
 
 
 @final

@@ -27,14 +27,23 @@ from typing import Any, Final, Literal, final
 import numpy as np
 
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.expression import And, Elementwise, Get, Select, Selector, SOp, located, postorder
-from gaugeblock.programs.interpreter import evaluate, interpret
-from gaugeblock.programs.merging import merge
-from gaugeblock.programs.operations import MISSING, selects
+from gaugeblock.programs.interpreter import evaluate
+from gaugeblock.programs.language.expression import (
+    And,
+    Elementwise,
+    Get,
+    Select,
+    Selector,
+    SOp,
+    located,
+    postorder,
+)
+from gaugeblock.programs.language.merging import merge
+from gaugeblock.programs.language.operations import MISSING, selects
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.proofs.facts import Facts, Row
 from gaugeblock.programs.proofs.formulas import Formula, condition_on_key, condition_on_query, fixed_by
-from gaugeblock.programs.proofs.kinds import COMPARISONS, respects_equality
+from gaugeblock.programs.proofs.functions import COMPARISONS, respects_equality
 
 ENUMERATED: Final = 100_000
 """Inputs that are gone through where no rule proves what a `.get` needs, if the domain has no more."""
@@ -143,7 +152,7 @@ def _run(program: Program, gets: list[Get], inputs: list[list[Any]]) -> None:
     try:
         evaluate(gets, inputs)
     except ProgramError:
-        interpret(program, inputs)  # raises the same, about the program as it was written
+        program.interpret(inputs)  # raises the same, about the program as it was written
         raise
 
 

@@ -23,8 +23,8 @@ from typing import Any
 
 from gaugeblock.programs.domain import ALL_INPUTS, Domain
 from gaugeblock.programs.errors import FileError, ProgramError
-from gaugeblock.programs.expression import Tokens
-from gaugeblock.programs.operations import plain
+from gaugeblock.programs.language.expression import Tokens
+from gaugeblock.programs.language.operations import plain
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.readers.rasp_evaluation import Reading
 from gaugeblock.programs.readers.rasp_grammar import leading_comment, parse

@@ -9,12 +9,21 @@ from pathlib import PurePath
 from typing import Any, Final, final
 
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.expression import Elementwise, Indices, Node, Selector, SOp, Tokens, children, postorder
-from gaugeblock.programs.language import everything, indices
+from gaugeblock.programs.language.expression import (
+    Elementwise,
+    Indices,
+    Node,
+    Selector,
+    SOp,
+    Tokens,
+    children,
+    postorder,
+)
+from gaugeblock.programs.language.functions import everything, indices
 from gaugeblock.programs.readers import rasp_grammar as grammar
 from gaugeblock.programs.readers import rasp_semantics as semantics
 from gaugeblock.programs.readers import rasp_tree as tree
-from gaugeblock.programs.readers.kinds import Kinds
+from gaugeblock.programs.readers.numbers import Kinds
 from gaugeblock.programs.readers.rasp_library import LIBRARIES
 
 DEEPEST: Final = 40

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, Final, Literal, final
 
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.expression import (
+from gaugeblock.programs.language.expression import (
     And,
     Constant,
     Elementwise,
@@ -25,9 +25,17 @@ from gaugeblock.programs.expression import (
     SOp,
     Sum,
 )
-from gaugeblock.programs.language import everything, indices
-from gaugeblock.programs.operations import MISSING, IsIn, Round, Value, choose, divide, surface
-from gaugeblock.programs.readers.kinds import Kinds
+from gaugeblock.programs.language.functions import everything, indices
+from gaugeblock.programs.language.operations import (
+    MISSING,
+    IsIn,
+    Round,
+    Value,
+    choose,
+    divide,
+    surface,
+)
+from gaugeblock.programs.readers.numbers import Kinds
 
 Kind = Literal["number", "boolean", "text"]
 

@@ -22,12 +22,13 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any, Final, final
 
-from gaugeblock.programs import expression, language
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.expression import Constant, Mean, Sum, Tokens
-from gaugeblock.programs.operations import Value
+from gaugeblock.programs.language import expression
+from gaugeblock.programs.language import functions as language
+from gaugeblock.programs.language.expression import Constant, Mean, Sum, Tokens
+from gaugeblock.programs.language.operations import Value
 from gaugeblock.programs.program import Program
-from gaugeblock.programs.readers.settle import program_of, rows_on, values_on
+from gaugeblock.programs.readers.aggregation import program_of, rows_on, values_on
 
 __all__ = ["SOp", "Selector", "Seq", "indices", "key", "query", "to_program", "tokens", "where"]
 

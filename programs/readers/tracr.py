@@ -21,13 +21,25 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, final
 
-from gaugeblock.programs import expression, language
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.expression import And, Constant, Elementwise, Get, Indices, Mean, Not, Or, Sum, Tokens
-from gaugeblock.programs.merging import rebuilt
-from gaugeblock.programs.operations import always
+from gaugeblock.programs.language import expression
+from gaugeblock.programs.language import functions as language
+from gaugeblock.programs.language.expression import (
+    And,
+    Constant,
+    Elementwise,
+    Get,
+    Indices,
+    Mean,
+    Not,
+    Or,
+    Sum,
+    Tokens,
+)
+from gaugeblock.programs.language.merging import rebuilt
+from gaugeblock.programs.language.operations import always
 from gaugeblock.programs.program import Program
-from gaugeblock.programs.readers.settle import program_of, rows_on, values_on
+from gaugeblock.programs.readers.aggregation import program_of, rows_on, values_on
 
 Value = None | int | float | str | bool
 NumericValue = int | float

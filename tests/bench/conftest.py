@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gaugeblock.evaluation.ranking import recovery_scores, strengths
 from gaugeblock.metrics.recovery import stratum
-from gaugeblock.results import CaseRecord, Claim, Result, case_path, result_path, write_json
+from gaugeblock.results.files import case_path, result_path, write_json
+from gaugeblock.results.records import CaseRecord, Claim, Result
 from gaugeblock.running import jobs, runner
-from gaugeblock.scoring import recovery_scores, strengths
 
 
 def make_case(case: str = "toy/permute+pad", layers: int = 2, heads: int = 3, n_true: int = 8) -> CaseRecord:
@@ -111,7 +112,9 @@ def make() -> SimpleNamespace:
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The stand-ins of stand_ins.py, in place for this process."""
-    spec = importlib.util.spec_from_file_location("stand_ins", Path(__file__).parent / "stand_ins.py")
+    spec = importlib.util.spec_from_file_location(
+        "stand_ins", Path(__file__).resolve().parents[1] / "support" / "stand_ins.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

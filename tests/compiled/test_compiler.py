@@ -9,9 +9,16 @@ import pytest
 import torch
 
 from gaugeblock.compiled.compiler import compile
-from gaugeblock.compiled.trace import trace
+from gaugeblock.compiled.stages.trace import trace
 from gaugeblock.programs.errors import CompileError, InputError
-from gaugeblock.programs.language import causal, everything, key, map_n, query, where
+from gaugeblock.programs.language.functions import (
+    causal,
+    everything,
+    key,
+    map_n,
+    query,
+    where,
+)
 from gaugeblock.programs.program import Program, program
 from gaugeblock.programs.registry import get, names
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from gaugeblock.compiled.compiler import compile
-from gaugeblock.compiled.files import content_hash, load
+from gaugeblock.compiled.loading import load
 from gaugeblock.compiled.variants.registry import apply_variants
 from gaugeblock.programs.errors import FileError, ProgramError
-from gaugeblock.programs.language import causal
+from gaugeblock.programs.language.functions import causal
 from gaugeblock.programs.program import program
 from gaugeblock.programs.registry import get
 
@@ -27,7 +27,7 @@ def test_round_trip(name: str, tmp_path: Path) -> None:
     inputs = model.program.sample(np.random.default_rng(0), 50)
     assert again.batch(inputs) == model.batch(inputs)
     assert again.program_edges == model.program_edges
-    assert content_hash(again) == content_hash(model) == content_hash(replace(model, error_bound=1.0))
+    assert again.hash == model.hash == replace(model, error_bound=1.0).hash
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["model.json", "model.safetensors"]
 

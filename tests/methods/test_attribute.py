@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import gaugeblock as gb
-from gaugeblock.compiled.graph import Graph, parse_edge
+from gaugeblock.compiled.edges.graph import Graph, parse_edge
 from gaugeblock.methods.registry import get_method
 from gaugeblock.programs.errors import GaugeblockError, InputError, MethodError, UnknownName
 from support.naive import read_point, split, writers

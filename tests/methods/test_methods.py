@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from gaugeblock.compiled.graph import owner, parse_edge
+from gaugeblock.compiled.edges.graph import owner, parse_edge
 from gaugeblock.methods import check_method, method_names, run_method
-from gaugeblock.methods.acdc import survivors
-from gaugeblock.methods.gradients import quadrature_points
+from gaugeblock.methods.circuits.acdc import survivors
+from gaugeblock.methods.circuits.gradients import quadrature_points
 from gaugeblock.methods.registry import Method, get_method, lift
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import InputError, MethodError, UnknownName
@@ -96,7 +96,7 @@ def test_integrated_gradients_add_up_to_the_difference() -> None:
     clean, corrupted = (task.engine.clean_run, task.engine.corrupted_run)
     total = 0.0
     points, weights = quadrature_points(30, "gauss")
-    from gaugeblock.methods.gradients import reader_gradients
+    from gaugeblock.methods.circuits.gradients import reader_gradients
 
     index = task.graph.writer_index
     for x, weight in zip(points, weights, strict=True):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gaugeblock.programs import ALL_INPUTS, Domain, Program, causal, everything, indices, key, query, select, where
 from gaugeblock.programs import interpreter as interpreter_module
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.expression import (
+from gaugeblock.programs.interpreter import evaluate
+from gaugeblock.programs.language.expression import (
     And,
     Constant,
     Elementwise,
@@ -27,8 +28,7 @@ from gaugeblock.programs.expression import (
     Sum,
     Tokens,
 )
-from gaugeblock.programs.interpreter import evaluate
-from gaugeblock.programs.operations import MISSING, choose, together
+from gaugeblock.programs.language.operations import MISSING, choose, together
 
 tokens = Tokens()
 

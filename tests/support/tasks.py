@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from gaugeblock.compiled.compiler import compile
-from gaugeblock.compiled.graph import Graph
+from gaugeblock.compiled.edges.graph import Graph
 from gaugeblock.compiled.variants.registry import apply_variants
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.registry import get

@@ -1,0 +1,55 @@
+"""A case as a folder that can be used without this library."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gaugeblock.cases.truth import ABLATIONS
+from gaugeblock.compiled.files import write
+from gaugeblock.compiled.stages.hooked import config
+from gaugeblock.compiled.writing import staged
+from gaugeblock.programs.language.operations import GraphNode
+
+if TYPE_CHECKING:
+    from gaugeblock.cases.case import Case
+
+
+def export(case: "Case", path: str | Path) -> Path:
+    """Write the folder `path` at once or not at all; returns it. FileError where something else stands there."""
+    target = Path(path)
+    with staged(target, "pairs.json", "no exported case") as folder:
+        write(case.model.weights, case.model.record, folder)
+        for name, text in _files(case).items():
+            (folder / name).write_text(text, encoding="utf-8")
+    return target
+
+
+def _files(case: "Case") -> dict[str, str]:
+    model, pairs = case.model, case.pairs
+    data: dict[str, Any] = {
+        "config.json": config(model.weights, case.program.name, model.activation),
+        "pairs.json": {
+            "clean": pairs.clean.tolist(),
+            "corrupted": pairs.corrupted.tolist(),
+            "graded": [row.nonzero().flatten().tolist() for row in pairs.positions],
+            "tags": list(pairs.tags),
+            "vocab": [_token(token) for token in model.lowered.vocab],
+            "bos": model.bos,
+            "pad": model.pad,
+        },
+        "variables.json": {name: subspace.to_dict() for name, subspace in model.subspaces.items()},
+        "certificate.json": case.certificate.to_dict(),
+    }
+    data |= {f"truth-{ablation}.json": case.truth(ablation).to_dict() for ablation in ABLATIONS}
+    found = {name: json.dumps(content, ensure_ascii=False) + "\n" for name, content in data.items()}
+    source = f"```python\n{case.program.source}\n```\n" if case.program.source else ""
+    template = files("gaugeblock.cases").joinpath("templates/export.md").read_text()
+    about = {"id": case.id, "hash": case.hash, "description": case.program.description, "source": source}
+    return found | {"README.md": template.format(**about)}
+
+
+def _token(token: Any) -> Any:
+    if isinstance(token, GraphNode):
+        return {"value": token.value, "targets": sorted(token.targets)}
+    return token if isinstance(token, (str, int, float)) else str(token)

@@ -1,0 +1,1 @@
+"""A model and the same model with parts replaced, compared answer by answer."""

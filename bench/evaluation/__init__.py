@@ -1,0 +1,1 @@
+"""One method on one case: what it is scored by."""

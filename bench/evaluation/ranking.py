@@ -1,0 +1,145 @@
+"""From a method's edge scores to the numbers of a result. Knows names and numbers, no models."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from gaugeblock.cases.classes import Classes
+from gaugeblock.compiled.edges.graph import Place
+from gaugeblock.metrics.ranking import round_to_noise, tie_groups
+from gaugeblock.metrics.recovery import (
+    auprc,
+    auprc_chance,
+    auroc,
+    auroc_bounds,
+    best_f1,
+    matched_auroc,
+    precision_at_size,
+    skill,
+)
+
+# Scores closer than this share of the largest |score| tie: what is left of an exact zero after a gradient.
+NOISE = {"float64": 1e-9, "float32": 1e-6}
+
+
+def noise_floor(scores: Iterable[float], relative: float) -> float:
+    """The difference below which scores tie, in their own unit: `relative` × the largest |score|."""
+    return relative * max((abs(s) for s in scores), default=0.0)
+
+
+def strengths(
+    edge_scores: Mapping[str, float], edges: Sequence[str], signed: bool, noise: float
+) -> Float[np.ndarray, " edges"]:
+    """What ranks `edges`: |score|, or the score of a signed method; differences below `noise` become ties."""
+    scores = np.array([edge_scores[e] for e in edges], dtype=np.float64)
+    return round_to_noise(scores if signed else np.abs(scores), noise)
+
+
+def recovery_scores(
+    scores: Float[np.ndarray, " names"], labels: Bool[np.ndarray, " names"], strata: Sequence[Hashable]
+) -> dict[str, float | None]:
+    """The scores of a result that compare with the truth (see SCORES)."""
+    value, comparators = skill(scores, labels, strata)
+    low, high = auroc_bounds(scores, labels) or (None, None)
+    f1 = best_f1(scores, labels)
+    return {
+        "skill": value,
+        "comparators": comparators,
+        "matched_auroc": matched_auroc(scores, labels, strata)[0],
+        "auroc": auroc(scores, labels),
+        "auroc_low": low,
+        "auroc_high": high,
+        "auprc": auprc(scores, labels),
+        "auprc_chance": auprc_chance(int(labels.sum()), len(labels)),
+        "precision_at_size": precision_at_size(scores, labels),
+        "best_f1": None if f1 is None else f1[0],
+    }
+
+
+@final
+@dataclass(frozen=True)
+class Scored:
+    """A method's scores of edges, nodes or ports beside the truth; what is ignored is left out.
+
+    Attributes:
+        names, labels: what is scored, and whether it is true.
+        ranks: what ranks; see `strengths`.
+        recovery: see `recovery_scores`.
+    """
+
+    names: list[str]
+    labels: Bool[np.ndarray, " names"]
+    ranks: Float[np.ndarray, " names"]
+    recovery: dict[str, float | None]
+
+    @staticmethod
+    def of(
+        names: Sequence[str],
+        classes: Classes,
+        scores: Mapping[str, float],
+        signed: bool,
+        noise: float,
+        place: Callable[[str], Hashable],
+    ) -> "Scored":
+        scored = [name for name in names if name in classes.positives or name in classes.negatives]
+        labels = np.array([name in classes.positives for name in scored], dtype=bool)
+        ranks = strengths(scores, scored, signed, noise)
+        return Scored(scored, labels, ranks, recovery_scores(ranks, labels, [place(name) for name in scored]))
+
+    def named(self, level: str) -> dict[str, float | None]:
+        """The scores that are published of levels other than edges."""
+        return {f"{level}_{name}": self.recovery[name] for name in ("skill", "auprc")}
+
+
+def node_stratum(node: str) -> Hashable:
+    """The place of a node up to which head it is: kind and layer."""
+    place = Place.of(node)
+    return place.kind, place.layer
+
+
+def port_stratum(port: str) -> Hashable:
+    """The place of a head's q, k or v up to which head it is."""
+    place = Place.of(port)
+    return place.layer, place.port
+
+
+@dataclass(frozen=True)
+class Found:
+    """The edges a method puts on top, as many as there are true ones.
+
+    A group of tied edges that does not fit as a whole is left out, so that no sort order decides:
+    then `places` are left, for which `tied` edges are equally good.
+    """
+
+    hits: tuple[str, ...]
+    misses: tuple[str, ...]
+    false_alarms: tuple[str, ...]
+    places: int
+    tied: int
+
+
+def found(
+    edge_scores: Mapping[str, float],
+    positives: Sequence[str],
+    negatives: Sequence[str],
+    *,
+    signed: bool,
+    noise: float,
+) -> Found:
+    """Hits, misses and false alarms of the top |positives| edges among positives and negatives."""
+    edges = [*positives, *negatives]
+    size = len(positives)
+    order, ends = tie_groups(strengths(edge_scores, edges, signed, noise))
+    whole = int(ends[ends <= size].max(initial=0))
+    taken = {edges[i] for i in order[:whole]}
+    open_group = int(ends[ends > whole].min(initial=len(edges))) - whole if whole < size else 0
+    return Found(
+        hits=tuple(e for e in positives if e in taken),
+        misses=tuple(e for e in positives if e not in taken),
+        false_alarms=tuple(e for e in negatives if e in taken),
+        places=size - whole,
+        tied=open_group,
+    )

@@ -1,0 +1,216 @@
+"""Do metrics that need no ground truth rank methods as the truth does? Asked of the results of a run.
+
+On a trained model only such metrics can be had. Here the truth is known, so each can be correlated with true recovery
+over methods and cases, and the answer split by what makes a case hard.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from gaugeblock.leaderboard.board import Leaderboard, is_matched, read_leaderboard
+from gaugeblock.leaderboard.entries import Entry
+from gaugeblock.leaderboard.tables import interval_text, number
+from gaugeblock.metrics.bootstrap import Interval
+from gaugeblock.metrics.validity import Validity, rank_validity
+from gaugeblock.pictures.svg import Canvas, Picture, text_width
+from gaugeblock.programs.errors import FileError, UnknownName
+from gaugeblock.results.records import CaseRecord
+
+SIGN = "Signs are turned where lower is better: 1 if the metric ranks as the truth does, −1 if the other way round."
+FIXED_SIZES = (0.01, 0.02, 0.05, 0.1)  # shares of edges at which faithfulness is read off the curve
+
+
+@final
+@dataclass(frozen=True)
+class Metric:
+    """A metric that needs no ground truth. `value` is larger where the metric says that a method is better."""
+
+    name: str
+    label: str
+    value: Callable[[Entry], float | None]
+
+
+@final
+@dataclass(frozen=True)
+class Finding:
+    """One metric on one group of cases: see `gaugeblock.metrics.validity.Validity`."""
+
+    metric: Metric
+    group: str
+    validity: Validity | None
+
+
+def _score(name: str, label: str, sign: int = 1) -> Metric:
+    def value(result: Entry) -> float | None:
+        found = result.scores.get(name)
+        return None if found is None else sign * found
+
+    return Metric(name, label, value)
+
+
+def _at(share: float) -> Metric:
+    def value(result: Entry) -> float | None:
+        points = [(x, f) for x, f in result.curve if f is not None]
+        return float(np.interp(share, [x for x, _ in points], [f for _, f in points])) if points else None
+
+    return Metric(f"faithfulness_{share:g}", f"faithfulness at {share:.0%} of edges", value)
+
+
+METRICS: tuple[Metric, ...] = (
+    _score("cpr", "CPR"),
+    _score("cmd", "CMD (lower is better)", -1),
+    _score("log_cpr", "CPR, log k"),
+    _score("log_cmd", "CMD, log k (lower is better)", -1),
+    *(_at(share) for share in FIXED_SIZES),
+    _score("circuit_size", "size of the chosen circuit (smaller is better)", -1),
+    _score("accuracy", "accuracy of the chosen circuit"),
+    _score("kl", "KL of the chosen circuit (lower is better)", -1),
+    _score("total_variation", "total variation of the chosen circuit (lower is better)", -1),
+    _score("squared_error", "squared error of the chosen circuit (lower is better)", -1),
+    _score("completeness", "completeness (lower is better)", -1),
+    _score("minimality", "minimality"),
+    _score("stability", "stability over pairs"),
+    _score("equivalence_p", "equivalence test, p"),
+    _score("independence_p", "independence test, p"),
+    _score("independence_hsic", "independence, HSIC (lower is better)", -1),
+    _score("minimality_p", "minimality test, p"),
+)
+
+
+def study(folder: str | Path, recovery: str = "skill") -> list[Finding]:
+    """Every metric on all cases of a results folder, and on the cases of each failure mode.
+
+    Rows are results of methods, without controls, of cases in which true edges have comparators.
+
+    Raises UnknownName for another recovery than "skill" and "auprc", FileError for a folder without such results.
+    """
+    if recovery not in ("skill", "auprc"):
+        raise UnknownName("measure of recovery", recovery, ("skill", "auprc"))
+    board = read_leaderboard(folder)
+    rows = _rows(board)
+    if not rows:
+        raise FileError(f"{folder} holds no results of methods on cases that count; `gaugeblock run` writes some")
+    modes = list(dict.fromkeys(mode for case, _ in rows for mode in case.modes))
+    groups = [("all", rows)] + [(mode, [r for r in rows if mode in r[0].modes]) for mode in sorted(modes)]
+    return [Finding(m, name, _validity(m, group, recovery)) for name, group in groups for m in METRICS]
+
+
+def _rows(board: Leaderboard) -> list[tuple[CaseRecord, Entry]]:
+    cells = (cell for row in board.rows if not row.control for cell in row.cells if is_matched(cell.case))
+    return [(cell.case, result) for cell in cells for result in cell.ok]
+
+
+def _validity(metric: Metric, rows: Sequence[tuple[CaseRecord, Entry]], recovery: str) -> Validity | None:
+    found = [(metric.value(r), r.scores.get(recovery), (c.id, c.ablation), c.program) for c, r in rows]
+    defined = [(x, y, case, program) for x, y, case, program in found if x is not None and y is not None]
+    if len(defined) < 3:
+        return None
+    values, truth, cases, programs = zip(*defined, strict=True)
+    return rank_validity(np.array(values), np.array(truth), cases, programs)
+
+
+def table(findings: Sequence[Finding], recovery: str) -> Table:
+    """The study of all cases, for a terminal."""
+    shown = Table(box=SIMPLE_HEAD, title=f"Spearman correlation with {recovery}", title_justify="left", pad_edge=False)
+    shown.caption, shown.caption_justify = SIGN, "left"
+    shown.add_column("metric")
+    for name in ("within cases", "95 % interval", "over all rows", "95 % interval", "rows"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for finding in findings:
+        if finding.group == "all":
+            v = finding.validity
+            within, overall = (None, None) if v is None else (v.within, v.overall)
+            shown.add_row(
+                finding.metric.label,
+                *(number(None if within is None else within.estimate), interval_text(within)),
+                *(number(None if overall is None else overall.estimate), interval_text(overall)),
+                "0" if v is None else str(v.n_rows),
+            )
+    return shown
+
+
+def markdown(findings: Sequence[Finding], recovery: str) -> str:
+    """Two tables: all cases with intervals, and the correlation within cases by failure mode, where cases have any."""
+    lines = [
+        f"Spearman correlation with {recovery}. {SIGN}\n",
+        f"| metric | within cases | 95 % interval | over all rows | 95 % interval | rows |\n|{'---|' * 6}",
+    ]
+    for finding in (f for f in findings if f.group == "all"):
+        v = finding.validity
+        cells = [finding.metric.label]
+        for interval in (None, None) if v is None else (v.within, v.overall):
+            cells += [number(None if interval is None else interval.estimate), interval_text(interval)]
+        lines.append("| " + " | ".join([*cells, "0" if v is None else str(v.n_rows)]) + " |")
+    groups = [g for g in dict.fromkeys(f.group for f in findings) if g != "all"]
+    if not groups:
+        return "\n".join(lines) + "\n"
+    by_metric = {(f.metric.name, f.group): f.validity for f in findings}
+    counts = {g: max((v.n_cases for (_, group), v in by_metric.items() if group == g and v), default=0) for g in groups}
+    lines += ["", f"Within cases, {recovery}, by failure mode (number of cases):", ""]
+    lines.append(
+        "| metric | " + " | ".join(f"{g} ({counts[g]})" for g in groups) + f" |\n|{'---|' * (len(groups) + 1)}"
+    )
+    for metric in METRICS:
+        values = [by_metric[metric.name, g] for g in groups]
+        texts = [number(v.within.estimate if v is not None and v.within is not None else None) for v in values]
+        lines.append("| " + " | ".join([metric.label, *texts]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(findings: Sequence[Finding], recovery: str) -> Picture:
+    """Correlation within cases of every metric, with its interval, on a line from −1 to 1."""
+    shown = [f for f in findings if f.group == "all"]
+    left = max(text_width(f.metric.label, 12) for f in shown) + 16
+    width, row = 420.0, 24.0
+    bottom = row * len(shown) + 8
+
+    def at(value: float) -> float:
+        return left + (value + 1) / 2 * width
+
+    canvas = Canvas()
+    canvas.text(0, -34, f"Spearman correlation with {recovery}, within cases", size=14, bold=True)
+    for tick in (-1.0, -0.5, 0.0, 0.5, 1.0):
+        canvas.line([(at(tick), 0), (at(tick), bottom)], thickness=2 if tick == 0 else 1)
+        canvas.text(at(tick), -12, number(tick), anchor="middle", colour="soft", size=11)
+    for i, finding in enumerate(shown):
+        y = row * i + 16
+        canvas.text(0, y, finding.metric.label)
+        interval = None if finding.validity is None else finding.validity.within
+        if interval is None:
+            canvas.text(at(0.0), y, "undefined", anchor="middle", colour="soft", size=11)
+            continue
+        tip = f"{finding.metric.label}: {number(interval.estimate)}, {interval_text(interval)}"
+        if interval.low is not None and interval.high is not None:
+            canvas.line([(at(interval.low), y), (at(interval.high), y)], stroke="accent", thickness=3, tip=tip)
+        canvas.circle(at(interval.estimate), y, 5, fill="accent", tip=tip)
+    return canvas.picture(
+        f"Validity of {len(shown)} metrics", f"Spearman correlation with {recovery} within cases. {SIGN}"
+    )
+
+
+def record(findings: Sequence[Finding], recovery: str) -> dict[str, Any]:
+    """The study as plain data, for JSON."""
+
+    def plain(interval: Interval | None) -> dict[str, float | None] | None:
+        return None if interval is None else {k: getattr(interval, k) for k in ("estimate", "low", "high")}
+
+    return {
+        "recovery": recovery,
+        "findings": [
+            {
+                "metric": f.metric.name,
+                "group": f.group,
+                "within": None if f.validity is None else plain(f.validity.within),
+                "overall": None if f.validity is None else plain(f.validity.overall),
+                "rows": 0 if f.validity is None else f.validity.n_rows,
+                "cases": 0 if f.validity is None else f.validity.n_cases,
+            }
+            for f in findings
+        ],
+    }

@@ -1,0 +1,1 @@
+"""A model's graph, and which of its edges can matter."""

@@ -1,0 +1,1 @@
+"""The lowered program: attention and MLP operations over named variables, and what they mean."""

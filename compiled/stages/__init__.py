@@ -1,0 +1,1 @@
+"""From a program to weights, one stage after the other; `gaugeblock.compiled.compiler` calls them in order."""

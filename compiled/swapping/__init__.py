@@ -1,0 +1,1 @@
+"""Parts of a model replaced by others."""

@@ -1,0 +1,1 @@
+"""One masked forward pass, and what is computed with it."""

@@ -1,0 +1,1 @@
+"""The expressions that programs are made of."""

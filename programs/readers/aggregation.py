@@ -1,0 +1,100 @@
+"""From an expression of another dialect, in which `Mean` stands for that dialect's aggregation, to a program."""
+
+import operator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, final
+
+from gaugeblock.programs.errors import InputError
+from gaugeblock.programs.language.expression import (
+    And,
+    Constant,
+    Elementwise,
+    Get,
+    Mean,
+    Select,
+    Selector,
+    SOp,
+    called_like,
+    located,
+    postorder,
+)
+from gaugeblock.programs.language.functions import indices
+from gaugeblock.programs.language.merging import merge, rebuilt
+from gaugeblock.programs.language.operations import Value, plain, together
+from gaugeblock.programs.program import Program
+from gaugeblock.programs.proofs.facts import Facts
+from gaugeblock.programs.proofs.uniqueness import at_most_one
+from gaugeblock.programs.readers.numbers import Kinds
+
+Aggregation = Callable[[Mean], SOp]
+"""What the aggregation of a dialect is, in our language, where several keys may be selected and hold numbers."""
+
+
+def settle(root: SOp, vocab: Iterable[Value], max_len: int, aggregation: Aggregation) -> SOp:
+    """The expression in which each `Mean` is replaced.
+
+    It becomes `.get(value, default, unique=True)` where a rule says that at most one key is selected (of `kinds`, or of
+    those that prove a `.get`), or where the values are not all numbers; else what `aggregation` makes of it. Names and
+    lines are kept.
+    """
+    tokens = tuple(plain(v) for v in vocab)
+    kinds = Kinds(tokens, max_len)
+    (merged,) = merge(root)
+    new: dict[int, Any] = {}
+    for node in postorder(merged):
+        built = rebuilt(node, new)
+        if isinstance(built, Mean):
+            if (
+                kinds.selects_at_most_one(built.selector)
+                or not kinds.holds_numbers(built.value)
+                or _one_key(built.selector, tokens, max_len)
+            ):
+                built = Get(built.selector, built.value, built.default, unique=True)
+            else:
+                built = aggregation(built)
+        new[id(node)] = called_like(built, node)
+    return new[id(merged)]
+
+
+def _one_key(selector: Selector, vocab: tuple[Value, ...], max_len: int) -> bool:
+    """Whether it is proved that no query selects two keys, whose indices would differ."""
+    (which,) = merge(Get(selector, indices, 0))
+    return at_most_one(Facts(Program("", _Settled(which), vocab, max_len), which), which) is not None
+
+
+def program_of(
+    root: SOp, vocab: Iterable[Any], max_len: int, aggregation: Aggregation, name: str, **options: Any
+) -> Program:
+    """The program that computes the expression; `options` are other fields of a Program."""
+    tokens = tuple(vocab)
+    output = settle(root, tokens, max_len, aggregation) if tokens else root  # Program refuses an empty vocabulary
+    return Program(name, _Settled(output), tokens, max_len, **options)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Settled:
+    """The build of a program whose output is there already."""
+
+    output: SOp
+
+    def __call__(self, tokens: SOp, indices: SOp) -> SOp:
+        return self.output
+
+
+def values_on(root: SOp, xs: Iterable[Any], aggregation: Aggregation) -> list[Any]:
+    """The expression's values on one input; undefined is None, fractions are floats."""
+    given = list(xs)
+    if not given:
+        raise InputError("an empty input was given; an s-op needs a token or more")
+    name = root.name or located(root)
+    return program_of(root, dict.fromkeys(given), len(given), aggregation, name)(given)
+
+
+def rows_on(selector: Selector, xs: Iterable[Any], aggregation: Aggregation) -> list[list[bool]]:
+    """Which keys each query selects on one input, as [query][key]."""
+    given = list(xs)
+    places = [And((selector, Select(indices, Constant(j), operator.eq))) for j in range(len(given))]
+    columns = tuple(Get(place, Constant(True), False) for place in places)
+    return [list(row) for row in values_on(Elementwise(together, columns), given, aggregation)]

@@ -1,0 +1,469 @@
+"""Programs compiled for the inside of a model: what plain Python says of the stream they read is what they write."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gaugeblock.compiled.compiler import compile
+from gaugeblock.compiled.swapping.components import SwapError, Zero
+from gaugeblock.compiled.swapping.files import load_swapped, save_swapped
+from gaugeblock.compiled.swapping.fragments.directions import fitted_read, fitted_write, reads_of, writes_of
+from gaugeblock.compiled.swapping.fragments.fragment import Fragment, compile_fragment
+from gaugeblock.compiled.swapping.fragments.ports import Categorical, Line, Number, Vectors
+from gaugeblock.compiled.swapping.swap import swap
+from gaugeblock.compiled.variants.registry import apply_variants
+from gaugeblock.programs.errors import CompileError, FileError, ProgramError, UnknownName
+from gaugeblock.programs.language.functions import causal, indices, key, query, where
+from gaugeblock.programs.registry import get
+from support.documents import python_blocks, run_block
+from support.tasks import RANDOM, random_model
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+# --- in the place of what a compiled model computes ------------------------------------------------------------------
+
+
+def smaller(tokens):
+    return (key(tokens) < query(tokens)).count()
+
+
+def equal_before(tokens):
+    return ((key(tokens) == query(tokens)) & (key(indices) < query(indices))).count()
+
+
+def fetched(tokens, rank_onehot):
+    return (key(rank_onehot) == query(indices)).get(tokens)
+
+
+SPECIFICATIONS: dict[str, dict[str, Any]] = {
+    "sort": {"sum": smaller, "sum_2": equal_before, "rank_onehot": lambda sum, sum_2: sum + sum_2, "get": fetched},
+    "hist": {"sum": lambda tokens: (key(tokens) == query(tokens)).count(), "map": lambda sum: sum.map(int)},
+    "frac_prevs": {"mean": lambda tokens: causal.mean(tokens == "(")},
+    "dyck2": {"depth": lambda tokens: causal.sum(tokens.isin("({") * 1 - tokens.isin(")}") * 1)},
+}
+WRONG = {"sum": 2, "sum_2": 1, "rank_onehot": 3, "get": 0, "map": 1, "mean": 0, "depth": 1}
+"""A constant that is not always right."""
+
+
+def always(value: Any) -> Any:
+    return lambda tokens: tokens.map(lambda _: value)
+
+
+def specified(model: Any, variable: str, program: Any = None) -> Fragment:
+    program = program or SPECIFICATIONS[model.program.name][variable]
+    names = program.__code__.co_varnames[: program.__code__.co_argcount]
+    return compile_fragment(
+        program, reads_of(model, *names), writes_of(model, variable), max_len=model.lowered.max_len
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("variants", [(), ("permute", "pad"), ("rotate",)], ids=["", "padded", "rotated"])
+@pytest.mark.parametrize("name", SPECIFICATIONS)
+def test_a_part_replaced_by_what_it_computes_changes_nothing(name: str, variants: tuple[str, ...]) -> None:
+    model = apply_variants(compile(get(name), dtype=torch.float64), variants, 0)
+    inputs = model.program.sample(np.random.default_rng(3), 40)
+    tokens = model.encode(inputs)
+    expected = model.program.batch(inputs)
+    reference = model.hooked(tokens)
+    fragments = {model.subspaces[v].written: specified(model, v) for v in SPECIFICATIONS[name]}
+    for replaced in [{site: fragment} for site, fragment in fragments.items()] + [fragments]:
+        logits = swap(model, replaced)(tokens)
+        assert model.decode(logits, tokens) == expected, replaced
+        if "pad" not in variants:  # what else a part of a padded model may write is gone
+            assert torch.allclose(logits, reference, atol=1e-6)
+    for variable in SPECIFICATIONS[name]:
+        wrong = specified(model, variable, always(WRONG[variable]))
+        logits = swap(model, {model.subspaces[variable].written: wrong})(tokens)
+        assert model.decode(logits, tokens) != expected, variable
+
+
+def test_the_stream_is_the_same_at_bos_and_pad_too() -> None:
+    model = compile(get("sort"), dtype=torch.float64)
+    tokens = model.encode([[3, 1, 2, 1], [7], [5, 5, 0, 1, 2, 3, 4, 4, 1, 6]])
+    own = model.hooked.run_with_cache(tokens)[1]
+    swapped = swap(model, {model.subspaces[v].written: specified(model, v) for v in SPECIFICATIONS["sort"]})
+    found = swapped.run_with_cache(tokens)[1]
+    assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in own.items()}
+    assert torch.allclose(found["blocks.1.hook_resid_post"], own["blocks.1.hook_resid_post"], atol=1 / 64)
+    assert torch.equal(found["blocks.1.hook_resid_post"].round(), own["blocks.1.hook_resid_post"].round())
+
+
+def test_a_whole_program_stands_for_all_blocks_and_for_an_ov_map() -> None:
+    model = compile(get("sort"), dtype=torch.float64)
+    inputs = model.program.sample(np.random.default_rng(3), 40)
+    tokens = model.encode(inputs)
+    whole = compile_fragment(get("sort"), reads_of(model, "tokens"), writes_of(model, "get"), max_len=10)
+    swapped = swap(model, {"b0": whole, "b1": Zero()})
+    assert model.decode(swapped(tokens), tokens) == [sorted(xs) for xs in inputs]
+    moved = compile_fragment(lambda tokens: tokens + 0, reads_of(model, "tokens"), writes_of(model, "get"))
+    assert torch.allclose(swap(model, {"a1.h0.ov": moved})(tokens), model.hooked(tokens), atol=1e-9)
+
+
+def test_gradients_are_those_of_the_part_that_was_there() -> None:
+    """At the tokens of the input, to which they flow through what heads move; steps have none there or here."""
+    model = compile(get("sort"), dtype=torch.float64)
+    tokens = model.encode([[3, 1, 2, 1], [7, 0]])
+    found = []
+    for each in (model.hooked, swap(model, {"a1.h0": specified(model, "get")})):
+        stream = model.hooked.run_with_cache(tokens)[1]["blocks.1.hook_resid_pre"].detach().requires_grad_()
+
+        def put(value: Tensor, hook: Any, stream: Tensor = stream) -> Tensor:
+            return stream
+
+        logits = each.run_with_hooks(tokens, fwd_hooks=[("blocks.1.hook_resid_pre", put)])
+        weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        found.append(torch.autograd.grad((logits * weights).sum(), stream)[0])
+    directions = torch.from_numpy(model.subspaces["tokens"].directions)
+    assert (found[0][:, 1:3] @ directions.mT).abs().max() > 1
+    real = model.real(tokens)
+    assert torch.allclose(found[0][real], found[1][real], atol=1e-9)
+
+
+# --- in any model, with any directions -------------------------------------------------------------------------------
+
+
+def ranked(group, level):
+    """Of the positions up to here of the same group, the sum of levels, or the group's name where that is small."""
+    total = ((key(group) == query(group)) & causal).sum(level)
+    return {"total": total, "name": where(total < 2, group, "many")}
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    kind=st.sampled_from(["plain", "causal gelu", "layer norm", "attention only"]),
+    site=st.sampled_from(["m1", "a1.h0", "b2"]),
+    bos=st.booleans(),
+    absent=st.sets(st.integers(0, 8), max_size=4),
+    wide=st.booleans(),
+)
+@example(seed=0, kind="plain", site="m1", bos=True, absent=set(), wide=True)
+@settings(max_examples=15)
+def test_what_is_written_is_what_plain_python_says(
+    seed: int, kind: str, site: str, bos: bool, absent: set[int], wide: bool
+) -> None:
+    if kind == "attention only":
+        site = site.replace("m1", "a2.h1")
+    rng = np.random.default_rng(seed)
+    model = random_model(RANDOM[kind], torch.float64 if wide else torch.float32, seed % 7)
+    draw = lambda *shape: torch.tensor(rng.normal(size=shape))  # noqa: E731
+    directions, bias, direction, vectors, elsewhere, along, base = (
+        draw(3, 12), draw(3), draw(12), draw(4, 12), draw(12), draw(12), draw(12)
+    )  # fmt: skip
+    fragment = compile_fragment(
+        ranked,
+        reads={
+            "group": Categorical(("p", "q", "r"), directions, bias, above=0.2),
+            "level": Number((2, -1, 0.5), direction, scale=-0.7, offset=0.1),
+        },
+        writes={"name": Vectors(("p", "q", "many", "r"), vectors, absent=elsewhere), "total": Line(along, base)},
+        max_len=7,
+        bos=bos,
+        absent=sorted(absent),
+    )
+    tokens = torch.tensor(rng.integers(0, 9, size=(4, 7)))
+    swapped = swap(model, {site: fragment})
+    swapped.set_use_attn_result(True)
+    cache = swapped.run_with_cache(tokens)[1]
+    layer = int(site[1])
+    point = f"blocks.{layer}.hook_resid_{'mid' if site[0] == 'm' else 'pre'}"
+    shown = f"blocks.{layer}." + {
+        "m": "hook_mlp_out", "a": "attn.hook_result", "b": "hook_attn_out" if model.cfg.attn_only else "hook_mlp_out"
+    }[site[0]]  # fmt: skip
+    written = cache[shown][:, :, int(site[-1])] if site[0] == "a" else cache[shown]
+    assert written.dtype == model.cfg.dtype
+    limit = 1e-9 if wide else 1e-4
+    for row, ids in enumerate(tokens.tolist()):
+        real = [p for p, token in enumerate(ids) if not (bos and p == 0) and token not in absent]
+        groups: dict[int, Any] = {}
+        levels: dict[int, float] = {}
+        for p in real:
+            x = cache[point][row, p].double()
+            scores = (directions @ x + bias).tolist()
+            number = -0.7 * float(direction @ x) + 0.1
+            if min(abs(a - b) for a, b in [(max(scores), 0.2), (number, -0.25), (number, 1.25)]) < 1e-5:
+                assume(False)  # a tie, within rounding
+            groups[p] = "pqr"[scores.index(max(scores))] if max(scores) > 0.2 else None
+            levels[p] = min((2, -1, 0.5), key=lambda level: abs(level - number))
+        for p in range(7):
+            expected = elsewhere
+            if p in groups:
+                # a comparison with what is undefined selects nothing
+                total = sum(levels[k] for k in real if k <= p and groups[k] == groups[p] and groups[p] is not None)
+                name = "many" if total >= 2 else groups[p]
+                expected = base + total * along
+                if name is not None:
+                    expected = expected + vectors[("p", "q", "many", "r").index(name)]
+            assert torch.allclose(written[row, p].double(), expected, atol=limit, rtol=limit), (row, p)
+
+
+def everything_counted(group):
+    return (key(group) == query(group)).count()
+
+
+def test_in_a_causal_model_nothing_looks_ahead() -> None:
+    rng = np.random.default_rng(0)
+    directions, along = torch.tensor(rng.normal(size=(3, 12))), torch.tensor(rng.normal(size=12))
+    fragment = compile_fragment(everything_counted, {"group": Categorical("abc", directions)}, Line(along), max_len=7)
+    tokens = torch.tensor(rng.integers(0, 9, size=(3, 7)))
+    for kind in ("causal gelu", "plain"):
+        swapped = swap(random_model(RANDOM[kind], torch.float64), {"m0": fragment})
+        _, cache = swapped.run_with_cache(tokens)
+        counted = (cache["blocks.0.hook_mlp_out"] @ along / (along @ along)).round().long()
+        codes = (cache["blocks.0.hook_resid_mid"] @ directions.mT).argmax(-1).tolist()
+        for row, own in enumerate(codes):
+            for p in range(1, 7):
+                keys = range(1, p + 1 if kind == "causal gelu" else 7)
+                assert counted[row, p] == sum(own[k] == own[p] for k in keys)
+            assert counted[row, 0] == 0
+        shorter = swapped(tokens[:, :4])
+        assert torch.allclose(shorter, swapped(tokens)[:, :4]) == (kind == "causal gelu")
+
+
+def test_positions_are_counted_among_the_tokens_of_the_input() -> None:
+    along = torch.ones(12, dtype=torch.float64)
+    tokens = torch.tensor([[0, 8, 3, 8, 3, 3, 3], [3, 3, 3, 3, 3, 3, 3]])
+    model = random_model(RANDOM["plain"], torch.float64)
+    for bos, expected in ((True, [[0, 0, 0, 0, 1, 2, 3], [0, 0, 1, 2, 3, 4, 5]]),
+                          (False, [[0, 0, 1, 0, 2, 3, 4], [0, 1, 2, 3, 4, 5, 6]])):  # fmt: skip
+        place = compile_fragment(lambda indices: indices, {}, Line(along), max_len=7, bos=bos, absent=[8])
+        written = swap(model, {"m1": place}).run_with_cache(tokens)[1]["blocks.1.hook_mlp_out"]
+        assert torch.equal(written, torch.tensor(expected, dtype=torch.float64)[..., None].expand(2, 7, 12))
+
+
+# --- a model like any other ------------------------------------------------------------------------------------------
+
+
+def mixed() -> Fragment:
+    rng = np.random.default_rng(5)
+    group = Categorical("pqr", torch.tensor(rng.normal(size=(3, 12))))
+    level = Number((0, 1, 2), torch.tensor(rng.normal(size=12)), per=torch.tensor(rng.normal(size=12)))
+    return compile_fragment(
+        lambda group, level: ((key(group) == query(group)) & causal).sum(level),
+        {"group": group, "level": level}, Vectors(range(15), torch.tensor(rng.normal(size=(15, 12)))), max_len=7,
+    )  # fmt: skip
+
+
+TOKENS = torch.tensor(np.random.default_rng(0).integers(0, 9, size=(5, 7)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_saved_and_loaded_bit_by_bit(dtype: torch.dtype, tmp_path: Path) -> None:
+    model = random_model(RANDOM["layer norm"], dtype)
+    swapped = swap(model, {"m1": mixed(), "a2.h0": mixed(), "a0.h1": Zero()})
+    save_swapped(swapped, tmp_path / "there")
+    assert torch.equal(load_swapped(tmp_path / "there")(TOKENS), swapped(TOKENS))
+    compiled = compile(get("sort"), dtype=dtype)
+    tokens = compiled.encode(compiled.program.sample(np.random.default_rng(1), 20))
+    own = swap(compiled, {compiled.subspaces[v].written: specified(compiled, v) for v in SPECIFICATIONS["sort"]})
+    save_swapped(own, tmp_path / "there")
+    assert torch.equal(load_swapped(tmp_path / "there")(tokens), own(tokens))  # which knows BOS and PAD
+    tensors = load_file(tmp_path / "there" / "swapped.safetensors")
+    save_file({k: v for k, v in tensors.items() if k != "0.read0_at"}, tmp_path / "there" / "swapped.safetensors")
+    with pytest.raises(FileError, match=r"missing: .*read0_at"):
+        load_swapped(tmp_path / "there")
+
+
+def test_hooks_gradients_precision_and_swapping_twice() -> None:
+    model = random_model(RANDOM["causal gelu"], torch.float64)
+    swapped = swap(model, {"m1": mixed()})
+    reference, cache = swapped.run_with_cache(TOKENS)
+    assert torch.allclose(torch.cat([swapped(row[None]) for row in TOKENS]), reference)
+
+    def halved(value: Tensor, hook: Any) -> Tensor:
+        return value / 2
+
+    moved = swapped.run_with_hooks(TOKENS, fwd_hooks=[("blocks.0.hook_resid_post", halved)])
+    expected = swapped(cache["blocks.0.hook_resid_post"] / 2, start_at_layer=1)
+    assert torch.allclose(moved, expected)
+    both = swap(swapped, {"a0.h0": mixed()})
+    assert torch.allclose(both(TOKENS), swap(model, {"a0.h0": mixed(), "m1": mixed()})(TOKENS))
+    assert torch.allclose(swap(both, {"a0.h0": Zero()})(TOKENS), swap(swapped, {"a0.h0": Zero()})(TOKENS))
+    swapped(TOKENS).sum().backward()
+    ((_, slots),) = swapped.swapped.sites.items()
+    module = slots["whole"]
+    assert module.writes.grad.abs().max() > 0
+    assert module.read0_directions.grad is not None
+    assert swapped.W_E.grad is not None
+    for dtype, least in ((torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
+        swapped.to(dtype)
+        assert {p.dtype for p in module.parameters()} == {least}
+        assert swapped(TOKENS).dtype == dtype
+
+
+@pytest.mark.gpu
+def test_on_a_gpu() -> None:
+    model = random_model(RANDOM["causal gelu"], torch.float64)
+    swapped = swap(model, {"m1": mixed(), "a0.h1": mixed()})
+    reference = swapped(TOKENS)
+    assert torch.allclose(swapped.to("cuda")(TOKENS.cuda()).cpu(), reference, atol=1e-9)
+
+
+# --- directions that are fitted --------------------------------------------------------------------------------------
+
+
+def test_directions_fitted_to_data_read_and_write_as_the_model_does() -> None:
+    model = compile(get("sort"), dtype=torch.float64)
+    inputs = model.program.sample(np.random.default_rng(1), 120)
+    tokens = model.encode(inputs)
+
+    def labels(f: Any) -> list[list[Any]]:
+        return [[None, *f(xs)] + [None] * (tokens.shape[1] - 1 - len(xs)) for xs in inputs]
+
+    below = labels(lambda xs: [sum(y < x for y in xs) for x in xs])
+    alike = labels(lambda xs: [xs[:i].count(x) for i, x in enumerate(xs)])
+    places = labels(lambda xs: [sum(y < x for y in xs) + xs[:i].count(x) for i, x in enumerate(xs)])
+    reads = {name: fitted_read(model.hooked, "m0", tokens, found, number=True)
+             for name, found in {"below": below, "alike": alike}.items()}  # fmt: skip
+    assert [read.fit for read in reads.values()] == [1.0, 1.0]
+    values = {name: list(read.values) for name, read in reads.items()}
+    sums = range(max(values["below"]) + max(values["alike"]) + 1)
+    fitted = fitted_write(model.hooked, "m0", tokens, places)
+    assert isinstance(fitted, Vectors)
+    room = torch.zeros(len(sums) - len(fitted.values), fitted.width)
+    write = Vectors(sums, torch.cat([fitted.vectors, room]), fitted.absent)  # sums that never are write nothing
+    fragment = compile_fragment(lambda below, alike: below + alike, reads, write, absent=[model.pad])
+    swapped = swap(model.hooked, {"m0": fragment})
+    assert torch.allclose(swapped(tokens), model.hooked(tokens), atol=1e-9)
+    category = fitted_read(model.hooked, "a1.h0", tokens, places)
+    assert isinstance(category, Categorical)
+    assert (category.fit, tuple(category.values)) == (1.0, tuple(range(len(category.values))))
+    scores = model.hooked.run_with_cache(tokens)[1]["blocks.1.hook_resid_pre"] @ category.directions.mT + category.bias
+    for row, own in zip(scores.argmax(-1).tolist(), places, strict=True):
+        assert all(found == place for found, place in zip(row, own, strict=True) if place is not None)
+
+
+def test_fitted_writes_are_means_and_least_squares() -> None:
+    model = random_model(RANDOM["layer norm"], torch.float64)
+    out = model.run_with_cache(TOKENS)[1]["blocks.1.hook_mlp_out"]
+    values = [[None, *(token % 3 for token in row[1:])] for row in TOKENS.tolist()]
+    means, line = (fitted_write(model, "m1", TOKENS, values, number=number) for number in (False, True))
+    assert isinstance(means, Vectors)
+    assert isinstance(line, Line)
+    for value, vector in zip(means.values, means.vectors, strict=True):
+        rows = [out[b, p] for b in range(5) for p in range(1, 7) if values[b][p] == value]
+        assert torch.allclose(vector, torch.stack(rows).mean(0))
+    assert torch.allclose(means.absent, out[:, 0].mean(0))
+    x = torch.tensor([[float(v), 1.0] for row in values for v in row[1:]], dtype=torch.float64)
+    solution = torch.linalg.lstsq(x, out[:, 1:].flatten(0, 1)).solution
+    assert torch.allclose(torch.stack([line.direction, line.base]), solution)
+    alone = fitted_read(model, "m1", TOKENS, [["x"] * 7] * 5)
+    assert alone.fit == 1.0
+
+
+def test_the_section_of_the_documents_runs() -> None:
+    text = (ROOT / "docs" / "swap.md").read_text()
+    section = text.split("\n## A compiled fragment\n")[1].split("\n## ")[0]
+    names: dict[str, Any] = {}
+    assert sum(run_block(block, names) for block in python_blocks(section)) == 3
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+EYE = torch.eye(12)
+GROUP = {"group": Categorical("abc", EYE[:3])}
+
+
+def same(group):
+    return group
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Categorical("abc", EYE[:2]), SwapError, r"shape \[2, 12\]; it must be \[3, d_model\]"),
+        (lambda: Categorical("abc", EYE[:3], EYE[0]), SwapError, r"the bias .* \[12\]; it must be \[3\]"),
+        (lambda: Categorical("aba", EYE[:3]), SwapError, "needs distinct values, at least one; given were 'a', 'b'"),
+        (lambda: Number((1, 2), EYE), SwapError, r"the direction .* \[12, 12\]; it must be \[d_model\]"),
+        (lambda: Number((1, "x"), EYE[0]), SwapError, "values that are numbers, not 1, 'x'"),
+        (lambda: Number((1, 2), EYE[0], scale=0.0), SwapError, "with scale 0.0"),
+        (lambda: Number((1, 2), EYE[0], per=EYE[0, :5]), SwapError, r"\[5\]; it must be \[12\]"),
+        (lambda: Vectors((1, 2), EYE[:2] / 0), SwapError, "not finite"),
+        (lambda: compile_fragment(same, GROUP, Line(EYE[0])), SwapError, "'output' can be 'a', 'b', 'c'; give Vectors"),
+        (lambda: compile_fragment(same, GROUP, Vectors("ab", EYE[:2])), SwapError, "can be 'c', .* given for 'a', 'b'"),
+        (lambda: compile_fragment(same, GROUP, Vectors("abc", EYE[:3, :9])), SwapError, "{'group': 12}, writes .* 9}"),
+        (lambda: compile_fragment(same, GROUP | {"grup": GROUP["group"]}, Line(EYE[0])), UnknownName, "mean group?"),
+        (lambda: compile_fragment(same, {}, Line(EYE[0])), SwapError, "reads 'group', and it is not said how; reads"),
+        (lambda: compile_fragment(everything_counted, GROUP, Line(EYE[0])), SwapError, "as max_len=..."),
+        (
+            lambda: compile_fragment(ranked, GROUP | {"level": Number((0, 1), EYE[3])}, Line(EYE[0]), max_len=3),
+            SwapError,
+            "the program has 2 outputs; writes have to name each: 'total', 'name'",
+        ),
+        (
+            lambda: compile_fragment(
+                ranked, GROUP | {"level": Number((0, 1), EYE[3])}, {"total": Line(EYE[0])}, max_len=3
+            ),
+            SwapError,
+            "not said how 'name' of the outputs 'total', 'name'",
+        ),
+        (
+            lambda: compile_fragment(lambda group: (group, group), GROUP, Line(EYE[0])),
+            SwapError,
+            "writes have to name each: 'output 0', 'output 1'",
+        ),
+        (
+            lambda: compile_fragment(
+                ranked, GROUP | {"level": Number((0, 1), EYE[3])}, {"totl": Line(EYE[0]), "name": Line(EYE[0])},
+                max_len=3,
+            ),
+            UnknownName,
+            "did you mean total",
+        ),
+        (
+            lambda: compile_fragment(lambda group: group.map({"a": 1, "b": 2}.__getitem__), GROUP, Line(EYE[0])),
+            SwapError,
+            r"does not know what 'output' is where .* is 'c'",
+        ),
+        (lambda: compile_fragment(lambda group: where(group == "d", 1, 0), GROUP, Line(EYE[0])), ProgramError, "'d'"),
+        (lambda: compile_fragment(get("sort"), {"tokns": GROUP["group"]}, Line(EYE[0])), UnknownName, "mean tokens"),
+        (
+            lambda: compile_fragment(get("sort"), {"tokens": Categorical((3, 11), EYE[:2])}, Line(EYE[0])),
+            SwapError,
+            "'sort' does not know the tokens 11; its vocabulary is 0, 1",
+        ),
+        (lambda: compile_fragment(get("sort"), {}, Line(EYE[0])), SwapError, "uses 'tokens', and reads give only noth"),
+        (lambda: compile_fragment(get("reachable_in_k"), GROUP, Line(EYE[0])), SwapError, "over graphs"),
+        (lambda: compile_fragment(same, GROUP, Line(EYE[0]), dtype=torch.float16), CompileError, "not supported"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_together_is_refused(make: Any, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_what_does_not_fit_a_place_is_refused() -> None:
+    model = compile(get("sort"))
+    add = specified(model, "rank_onehot")
+    for site, message in {
+        "a0.h0": r"'sum' is not there at a0.h0: a0.h0 writes it; there are present, bos, tokens, indices",
+        "a0.h0.pattern": "a fragment cannot stand at a0.h0.pattern",
+        "m0.n0-3": "only at a head, an OV map, an MLP or a block",
+    }.items():
+        with pytest.raises(SwapError, match=message):
+            swap(model, {site: add})
+    with pytest.raises(SwapError, match=r"directions of the shape \[\d\d+\]; at m0 it is \[12\]"):
+        swap(random_model({}, torch.float64), {"m0": add})
+    for wrong in (reads_of, writes_of):
+        with pytest.raises(UnknownName, match="did you mean tokens"):
+            wrong(model, "token")
+    place = compile_fragment(lambda indices: indices, {}, Line(EYE[0]), max_len=3)
+    with pytest.raises(SwapError, match=r"at m0: .* inputs of up to 3 tokens, and there are 6"):
+        swap(random_model({}, torch.float64), {"m0": place})(TOKENS)
+    with pytest.raises(SwapError, match="run from a later layer"):
+        swap(model, {"m0": add})(torch.zeros(1, 4, model.hooked.cfg.d_model), start_at_layer=0)
+    hooked = random_model({}, torch.float64)
+    with pytest.raises(SwapError, match=r"the values have the shape \[5, 6\]; it must be \[5, 7\]"):
+        fitted_read(hooked, "m0", TOKENS, [[1] * 6] * 5)
+    with pytest.raises(SwapError, match="None everywhere"):
+        fitted_write(hooked, "m0", TOKENS, [[None] * 7] * 5)
+    with pytest.raises(SwapError, match="give a head, an MLP or a block"):
+        fitted_write(hooked, "embed", TOKENS, [[1] * 7] * 5)
