@@ -5,7 +5,7 @@ if __name__ == "programs":
 
 from gaugeblock.programs.domain import ALL_INPUTS, Domain
 from gaugeblock.programs.generation.generator import generate
-from gaugeblock.programs.language.expression import Selector, SOp
+from gaugeblock.programs.language.expression import SOp
 from gaugeblock.programs.language.functions import (
     causal,
     edges,
@@ -21,6 +21,7 @@ from gaugeblock.programs.language.functions import (
     strided,
     where,
 )
+from gaugeblock.programs.language.selector import Selector
 from gaugeblock.programs.program import Program, program
 from gaugeblock.programs.readers.rasp import from_rasp
 from gaugeblock.programs.registry import get, names, register

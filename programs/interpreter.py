@@ -19,24 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.language.expression import (
-    And,
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    Node,
-    Not,
-    Or,
-    Select,
-    SOp,
-    Sum,
-    Tokens,
-    children,
-    located,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.operations import (
     MISSING,
     Value,
@@ -47,6 +30,8 @@ from gaugeblock.programs.language.operations import (
     value_key,
     value_signature,
 )
+from gaugeblock.programs.language.selector import And, Get, Mean, Not, Or, Select, Sum
+from gaugeblock.programs.language.tree import Node, children, located, postorder
 
 PAIRS = 2**20
 """Inputs are evaluated in chunks of about so many (query, key) pairs."""

@@ -6,21 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final, final
 
-from gaugeblock.programs.language.expression import (
-    And,
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    Node,
-    Not,
-    Or,
-    Select,
-    SOp,
-    Sum,
-    Tokens,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.operations import (
     MISSING,
     IsIn,
@@ -38,6 +24,8 @@ from gaugeblock.programs.language.operations import (
     query_holds,
     together,
 )
+from gaugeblock.programs.language.selector import And, Get, Mean, Not, Or, Select, Sum
+from gaugeblock.programs.language.tree import Node
 
 DEEPEST: Final = 6
 """Operands further below an expression are written as an ellipsis."""

@@ -15,16 +15,11 @@ import numpy as np
 from gaugeblock.programs.domain import ALL_INPUTS, GRAPHS, Domain, graph_tokens
 from gaugeblock.programs.errors import InputError, ProgramError
 from gaugeblock.programs.interpreter import interpret
-from gaugeblock.programs.language.expression import (
-    Elementwise,
-    Indices,
-    Selector,
-    SOp,
-    Tokens,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.functions import indices
 from gaugeblock.programs.language.operations import GraphNode, edge_targets, node_value, plain, together
+from gaugeblock.programs.language.selector import Selector
+from gaugeblock.programs.language.tree import postorder
 
 Build = Callable[..., Any]
 """A function of (tokens, indices) and keyword arguments that returns an s-op, or several in a tuple or dict."""

@@ -14,7 +14,8 @@ from gaugeblock.compiled.lowered.operations import Lowered
 from gaugeblock.compiled.lowered.semantics import NOTHING
 from gaugeblock.programs.errors import InputError, ProgramError
 from gaugeblock.programs.interpreter import evaluate
-from gaugeblock.programs.language.expression import Constant, Sum
+from gaugeblock.programs.language.expression import Constant
+from gaugeblock.programs.language.selector import Sum
 from gaugeblock.programs.proofs.uniqueness import check_gets
 
 ENUMERATED = 20_000

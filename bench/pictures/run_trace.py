@@ -9,23 +9,11 @@ from jaxtyping import Bool
 
 from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.interpreter import evaluate
-from gaugeblock.programs.language.expression import (
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    Node,
-    Select,
-    Selector,
-    SOp,
-    Sum,
-    Tokens,
-    children,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.merging import merge
 from gaugeblock.programs.language.operations import node_value
+from gaugeblock.programs.language.selector import Get, Mean, Select, Selector, Sum
+from gaugeblock.programs.language.tree import Node, children, postorder
 from gaugeblock.programs.printing import Spelling, is_any, is_count
 from gaugeblock.programs.program import Program
 

@@ -13,21 +13,10 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool, Int
 
-from gaugeblock.programs.language.expression import (
-    And,
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Not,
-    Or,
-    Select,
-    Selector,
-    SOp,
-    Tokens,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.operations import apply, selects, together
+from gaugeblock.programs.language.selector import And, Get, Not, Or, Select, Selector
+from gaugeblock.programs.language.tree import postorder
 
 Conjunction = tuple[Select, ...]
 Predicate = Callable[[Any, Any], bool]

@@ -5,15 +5,9 @@ from typing import Any
 
 from gaugeblock.compiled.stages.infer import Inference
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.language.expression import (
-    Constant,
-    Elementwise,
-    Node,
-    Select,
-    SOp,
-    Tokens,
-    located,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, SOp, Tokens
+from gaugeblock.programs.language.selector import Select
+from gaugeblock.programs.language.tree import Node, located
 
 
 def refuse_empty_comparisons(known: Inference) -> None:

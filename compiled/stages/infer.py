@@ -30,21 +30,11 @@ from gaugeblock.compiled.lowered.tables import (
 from gaugeblock.compiled.stages.trace import Trace
 from gaugeblock.compiled.stages.undefined import guarded
 from gaugeblock.programs.errors import CompileError
-from gaugeblock.programs.language.expression import (
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    Select,
-    SOp,
-    Sum,
-    Tokens,
-    located,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.merging import rebuilt
 from gaugeblock.programs.language.operations import MISSING, divide, together
+from gaugeblock.programs.language.selector import Get, Mean, Select, Sum
+from gaugeblock.programs.language.tree import located, postorder
 
 MAX_TABLE = 300_000
 """Largest number of entries of one elementwise table."""

@@ -29,19 +29,10 @@ from gaugeblock.compiled.lowered.tables import Column, predicate_table
 from gaugeblock.compiled.stages.infer import MAX_VALUES, Inference, sumset
 from gaugeblock.compiled.stages.sharing import heavy_sinks, share_heads
 from gaugeblock.programs.errors import CompileError
-from gaugeblock.programs.language.expression import (
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    Select,
-    SOp,
-    Sum,
-    Tokens,
-    located,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.operations import MISSING, value_key
+from gaugeblock.programs.language.selector import Get, Mean, Select, Sum
+from gaugeblock.programs.language.tree import located
 
 MAX_PREDICATE = 2_000_000
 """Largest number of entries of what a head's condition says of keys and queries."""

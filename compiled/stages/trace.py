@@ -6,20 +6,11 @@ from typing import Any, final
 
 from gaugeblock.compiled.lowered.selectors import Conjunction, disjoint_conjunctions, on_tuples
 from gaugeblock.programs.domain import graph_vocabulary
-from gaugeblock.programs.language.expression import (
-    And,
-    Constant,
-    Elementwise,
-    Get,
-    Mean,
-    Node,
-    SOp,
-    Sum,
-    called_like,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, SOp
 from gaugeblock.programs.language.merging import merge, rebuilt
 from gaugeblock.programs.language.operations import MISSING, divide, together
+from gaugeblock.programs.language.selector import And, Get, Mean, Sum
+from gaugeblock.programs.language.tree import Node, called_like, postorder
 from gaugeblock.programs.program import Program
 
 NOTHING = "∅"

@@ -5,19 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from gaugeblock.compiled.lowered.tables import is_plain_number
-from gaugeblock.programs.language.expression import (
-    And,
-    Constant,
-    Elementwise,
-    Get,
-    Mean,
-    Select,
-    Selector,
-    SOp,
-    Sum,
-    called_like,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, SOp
 from gaugeblock.programs.language.operations import MISSING, choose, is_defined, key_holds
+from gaugeblock.programs.language.selector import And, Get, Mean, Select, Selector, Sum
+from gaugeblock.programs.language.tree import called_like
 
 
 def guarded(node: Get | Mean | Sum, values: Callable[[SOp], tuple[Any, ...]]) -> SOp:

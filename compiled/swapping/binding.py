@@ -33,7 +33,7 @@ from gaugeblock.compiled.swapping.modules import (
     Part,
 )
 from gaugeblock.programs.errors import UnknownName
-from gaugeblock.programs.language.expression import Selector
+from gaugeblock.programs.language.selector import Selector
 
 if TYPE_CHECKING:
     from gaugeblock.compiled.stages.hooked import HookedTransformer

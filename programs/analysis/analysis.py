@@ -10,23 +10,11 @@ from typing import Any, Final, Literal, final
 import numpy as np
 
 from gaugeblock.programs.interpreter import Column, evaluate
-from gaugeblock.programs.language.expression import (
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    Node,
-    Selector,
-    SOp,
-    Sum,
-    Tokens,
-    children,
-    located,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.merging import merge
 from gaugeblock.programs.language.operations import Value, divide, together
+from gaugeblock.programs.language.selector import Get, Mean, Selector, Sum
+from gaugeblock.programs.language.tree import Node, children, located, postorder
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.proofs.facts import Facts
 from gaugeblock.programs.proofs.uniqueness import at_most_one, smaller_inputs

@@ -8,14 +8,9 @@ import numpy as np
 
 from gaugeblock.programs.errors import UnknownName
 from gaugeblock.programs.interpreter import evaluate
-from gaugeblock.programs.language.expression import (
-    Get,
-    Mean,
-    SOp,
-    Sum,
-    children,
-    postorder,
-)
+from gaugeblock.programs.language.expression import SOp
+from gaugeblock.programs.language.selector import Get, Mean, Sum
+from gaugeblock.programs.language.tree import children, postorder
 from gaugeblock.programs.program import Program
 
 _ARITHMETIC: Final[dict[type[ast.operator], str]] = {

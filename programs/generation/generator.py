@@ -22,8 +22,9 @@ from gaugeblock.programs.generation.coverage import (
 from gaugeblock.programs.generation.productions import ELEMENTWISE, Draw, Impossible, Kind, Value
 from gaugeblock.programs.interpreter import evaluate
 from gaugeblock.programs.language import functions as language
-from gaugeblock.programs.language.expression import Node, SOp, Tokens, postorder
+from gaugeblock.programs.language.expression import SOp, Tokens
 from gaugeblock.programs.language.operations import node_value
+from gaugeblock.programs.language.tree import Node, postorder
 from gaugeblock.programs.program import Program
 
 ATTEMPTS: Final = 60

@@ -1,26 +1,22 @@
-"""The expressions a RASP program is made of: s-ops (one value per position) and selectors (queries x keys).
+"""Expressions with one value per position: s-ops, and the four kinds of them that need no attention.
 
-Only seven kinds of s-op exist. Everything else (`any`, `max`, `where`, ...) is written with them, so that the
-interpreter and the compiler each have seven cases. Building an expression computes nothing.
+Only seven kinds of s-op exist, here and in `selector`. Everything else (`any`, `max`, `where`, ...) is written with
+them, so that the interpreter and the compiler each have seven cases. Building an expression computes nothing.
 """
 
 import operator
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, final
 
 from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.language.operations import (
-    MISSING,
     IsIn,
     Round,
     Value,
-    _Missing,
     divide,
     is_defined,
-    key_holds,
     plain,
 )
 
@@ -40,12 +36,26 @@ def _origin() -> tuple[str, int] | None:
     return None
 
 
-def _no_truth(self: Any) -> bool:
-    raise ProgramError(
-        "an s-op or selector has no single truth value: use & | ~ instead of and, or, not, "
-        "and where(condition, a, b) instead of if; (a < x) & (x < b) for a < x < b, where(a > b, a, b) for max(a, b), "
-        "x.isin(values) for x in values"
-    )
+class Expression:
+    """What s-ops and selectors have in common: a name, and the line of the user's code that it was written in."""
+
+    name: str | None = None
+    origin: tuple[str, int] | None = None
+    __hash__ = object.__hash__
+
+    def __post_init__(self) -> None:
+        self.origin = _origin()
+
+    def __bool__(self) -> bool:
+        raise ProgramError(
+            "an s-op or selector has no single truth value: use & | ~ instead of and, or, not, "
+            "and where(condition, a, b) instead of if; (a < x) & (x < b) for a < x < b, where(a > b, a, b) for "
+            "max(a, b), x.isin(values) for x in values"
+        )
+
+    def __repr__(self) -> str:
+        # The expression below a node may be huge, and shared subexpressions would be printed again and again.
+        return f"<{type(self).__name__}{f' {self.name}' if self.name else ''}>"
 
 
 def _instead(problem: str) -> Callable[..., Any]:
@@ -57,28 +67,16 @@ def _instead(problem: str) -> Callable[..., Any]:
     return method
 
 
-def _short_repr(self: Any) -> str:
-    # The expression below a node may be huge, and shared subexpressions would be printed again and again.
-    return f"<{type(self).__name__}{f' {self.name}' if self.name else ''}>"
-
-
-class SOp:
+class SOp(Expression):
     """A sequence operation: maps an input of length n to n values. Operators build new s-ops elementwise."""
 
-    name: str | None = None
-    origin: tuple[str, int] | None = None
-    __bool__ = _no_truth
     __hash__ = object.__hash__
-    __repr__ = _short_repr
     __iter__ = _instead("it cannot be iterated; for sums, maxima and counts over positions write everything.sum(x)")
     __len__ = _instead("its length is everything.count()")
     __getitem__ = _instead("for the value at index 0 write (key(indices) == 0).get(x)")
     __contains__ = _instead("for `v in x` write (key(x) == v).any(), for `x in (v, w)` x.isin((v, w))")
     __int__ = __float__ = __index__ = _instead("for int, float or a function of math write x.map(int)")
     __xor__ = __rxor__ = _instead("for ^ of truth values write !=, of integers x.map(lambda v: v ^ 1)")
-
-    def __post_init__(self) -> None:
-        self.origin = _origin()
 
     def map(self, f: Callable[[Any], Any]) -> "SOp":
         """f applied to the value at each position; undefined stays undefined."""
@@ -212,182 +210,11 @@ class Elementwise(SOp):
     operands: tuple[SOp, ...]
 
 
-@final
-@dataclass(eq=False, repr=False)
-class Get(SOp):
-    """The value at the selected key; `default` where none is selected.
-
-    Where several keys are selected their values must agree. With a `score`, only the selected keys with the
-    largest score (the smallest if not `largest`) count; a key whose score is undefined never does.
-    """
-
-    selector: "Selector"
-    value: SOp
-    default: Value | _Missing = MISSING
-    score: SOp | None = None
-    largest: bool = True
-    unique: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.default = _constant(self.default)
-
-
-@final
-@dataclass(eq=False, repr=False)
-class Mean(SOp):
-    """The mean of the value over the selected keys, as an exact fraction; `default` where none is selected.
-
-    Undefined where the value of a selected key is.
-    """
-
-    selector: "Selector"
-    value: SOp
-    default: Value | _Missing = MISSING
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.default = _constant(self.default)
-
-
-@final
-@dataclass(eq=False, repr=False)
-class Sum(SOp):
-    """The sum of the value over the selected keys (0 where none is selected). A count is the sum of 1.
-
-    An int if all the summands are ints or booleans, else an exact fraction. Undefined where a summand is.
-    """
-
-    selector: "Selector"
-    value: SOp
-
-
-class Selector:
-    """Which keys each query attends to. `&`, `|`, `~` combine selectors; methods reduce values over them."""
-
-    name: str | None = None
-    origin: tuple[str, int] | None = None
-    __bool__ = _no_truth
-    __hash__ = object.__hash__
-    __repr__ = _short_repr
-
-    def __post_init__(self) -> None:
-        self.origin = _origin()
-
-    def selector(self) -> "Selector":
-        """The selector itself; a `key(x)` or `query(x)` that stands alone becomes one."""
-        return self
-
-    def __and__(self, other: Any) -> "Selector":
-        return And((self.selector(), _as_selector(other)))
-
-    def __or__(self, other: Any) -> "Selector":
-        return Or((self.selector(), _as_selector(other)))
-
-    def __invert__(self) -> "Selector":
-        return Not(self.selector())
-
-    def get(self, value: Any, default: Any = MISSING, *, unique: bool = False) -> SOp:
-        """The value at the one selected key (or of several that agree); see `Get`.
-
-        unique: assert that at most one key is selected where that cannot be proved; shown as an assumption.
-        """
-        return Get(self.selector(), as_sop(value), default, unique=unique)
-
-    def mean(self, value: Any, default: Any = MISSING) -> SOp:
-        """Mean over the selected keys; booleans count as 0 and 1."""
-        return Mean(self.selector(), as_sop(value), default)
-
-    def sum(self, value: Any) -> SOp:
-        """Sum over the selected keys; booleans count as 0 and 1."""
-        return Sum(self.selector(), as_sop(value))
-
-    def count(self) -> SOp:
-        """How many keys are selected."""
-        return Sum(self.selector(), Constant(1))
-
-    def any(self, value: Any = True) -> SOp:
-        """Whether the value holds at some selected key."""
-        return Get(self & Select(as_sop(value), Constant(True), key_holds), Constant(True), False)
-
-    def all(self, value: Any) -> SOp:
-        """Whether the value holds at all selected keys."""
-        return ~self.any(~as_sop(value))
-
-    def max(self, value: Any, default: Any = MISSING) -> SOp:
-        """The largest value over the selected keys."""
-        return self.best(value).get(value, default)
-
-    def min(self, value: Any, default: Any = MISSING) -> SOp:
-        """The smallest value over the selected keys."""
-        return self.best(value, largest=False).get(value, default)
-
-    def best(self, score: Any, *, largest: bool = True) -> "Best":
-        """Of the selected keys, only those where `score` is largest (smallest if not `largest`)."""
-        return Best(self.selector(), as_sop(score), largest)
-
-
-@final
-@dataclass(frozen=True, eq=False, repr=False)
-class Best:
-    """A selector narrowed to its best-scoring keys; only `.get` reads from it."""
-
-    selector: Selector
-    score: SOp
-    largest: bool
-
-    def get(self, value: Any, default: Any = MISSING, *, unique: bool = False) -> SOp:
-        """The value at the best selected key; see `Get`."""
-        return Get(self.selector, as_sop(value), default, self.score, self.largest, unique)
-
-
-@final
-@dataclass(eq=False, repr=False)
-class Select(Selector):
-    """Key k is selected by query q where predicate(key[k], query[q]); not where either is undefined."""
-
-    key: SOp
-    query: SOp
-    predicate: Callable[[Any, Any], bool]
-
-
-@final
-@dataclass(eq=False, repr=False)
-class And(Selector):
-    operands: tuple[Selector, ...]
-
-
-@final
-@dataclass(eq=False, repr=False)
-class Or(Selector):
-    operands: tuple[Selector, ...]
-
-
-@final
-@dataclass(eq=False, repr=False)
-class Not(Selector):
-    operand: Selector
-
-
-def _constant(default: Any) -> Any:
-    """A default in the one form that values have."""
-    if default is MISSING:
-        return default
-    if isinstance(default, (SOp, Selector)):
-        raise ProgramError(
-            f"a default is a constant, not {default!r}: write where(selector.any(), selector.get(x, default=0), other)"
-        )
-    try:
-        return plain(default)
-    except TypeError:
-        raise ProgramError(f"{default!r} cannot be a default: values are hashable, and no functions") from None
-
-
 def as_sop(value: Any) -> SOp:
     """The s-op itself, or a constant."""
     if isinstance(value, SOp):
         return value
-    if isinstance(value, Selector):
+    if isinstance(value, Expression):
         raise ProgramError("a selector stands where a value is needed: reduce it first, e.g. with .count()")
     try:
         return Constant(plain(value))
@@ -397,70 +224,7 @@ def as_sop(value: Any) -> SOp:
         ) from None
 
 
-def _as_selector(value: Any) -> Selector:
-    if isinstance(value, Selector):
-        return value.selector()
-    given = type(value).__name__
-    raise ProgramError(f"& and | combine selectors, not selector and {given}: write key(...) or query(...)")
-
-
 def _binary(f: Callable[[Any, Any], Any], a: Any, b: Any) -> SOp:
-    if isinstance(a, Selector) or isinstance(b, Selector):
+    if any(isinstance(x, Expression) and not isinstance(x, SOp) for x in (a, b)):
         raise ProgramError("an s-op meets a selector: write key(...) or query(...) on both sides")
     return Elementwise(f, (as_sop(a), as_sop(b)))
-
-
-Node = SOp | Selector
-
-
-def children(node: Node) -> tuple[Node, ...]:
-    """What a node is computed from, selectors included."""
-    match node:
-        case Elementwise(operands=operands):
-            return operands
-        case And(operands=selectors) | Or(operands=selectors):
-            return selectors
-        case Get():
-            scores = () if node.score is None else (node.score,)
-            return node.selector, node.value, *scores
-        case Mean() | Sum():
-            return node.selector, node.value
-        case Select():
-            return node.key, node.query
-        case Not():
-            return (node.operand,)
-    return ()
-
-
-def postorder(*roots: Node, leaves: Mapping[Any, Any] | frozenset[Any] = frozenset()) -> Iterator[Node]:
-    """Every node below the roots once, children first, going no deeper than `leaves`.
-
-    No recursion, so that chains may be thousands long.
-    """
-    seen: set[int] = set()
-    stack: list[tuple[Node, bool]] = [(root, False) for root in reversed(roots)]
-    while stack:
-        node, expanded = stack.pop()
-        if expanded:
-            yield node
-        elif id(node) not in seen:
-            seen.add(id(node))
-            stack.append((node, True))
-            if node not in leaves:
-                stack.extend((child, False) for child in reversed(children(node)) if id(child) not in seen)
-
-
-def called_like(result: Any, node: Node) -> Any:
-    """`result`, which stands for `node`, with its name and its line."""
-    if result is not node:
-        result.name, result.origin = node.name, node.origin
-    return result
-
-
-def located(node: Node) -> str:
-    """How to tell a user which expression is meant: its kind, its name, and the line it was written in."""
-    kinds = {Get: "`.get`", Mean: "`.mean`", Sum: "`.sum`"}
-    kind = kinds.get(type(node), "the selector" if isinstance(node, Selector) else "the s-op")
-    name = repr(node.name) if node.name else "without a name"
-    place = f" ({Path(node.origin[0]).name}, line {node.origin[1]})" if node.origin else ""
-    return f"{kind} {name}{place}"

@@ -6,17 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.language.expression import (
-    Constant,
-    Elementwise,
-    Indices,
-    Select,
-    Selector,
-    SOp,
-    Tokens,
-    as_sop,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens, as_sop
 from gaugeblock.programs.language.operations import (
     Local,
     SameBlock,
@@ -29,6 +19,8 @@ from gaugeblock.programs.language.operations import (
     query_holds,
     swapped,
 )
+from gaugeblock.programs.language.selector import Select, Selector
+from gaugeblock.programs.language.tree import postorder
 
 
 @final

@@ -5,24 +5,10 @@ from functools import partial
 from types import FunctionType
 from typing import Any
 
-from gaugeblock.programs.language.expression import (
-    And,
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    Node,
-    Not,
-    Or,
-    Select,
-    Sum,
-    Tokens,
-    called_like,
-    children,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, Tokens
 from gaugeblock.programs.language.operations import apply, value_signature
+from gaugeblock.programs.language.selector import And, Get, Mean, Not, Or, Select, Sum
+from gaugeblock.programs.language.tree import Node, called_like, children, postorder
 
 
 def merge(*roots: Node) -> tuple[Any, ...]:

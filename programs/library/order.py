@@ -10,8 +10,9 @@ import numpy as np
 
 from gaugeblock.programs.domain import Domain, all_inputs, sample_sequence, sample_tokens
 from gaugeblock.programs.errors import InputError
-from gaugeblock.programs.language.expression import Selector, SOp
+from gaugeblock.programs.language.expression import SOp
 from gaugeblock.programs.language.functions import causal, everything, key, query, where
+from gaugeblock.programs.language.selector import Selector
 from gaugeblock.programs.program import program
 
 

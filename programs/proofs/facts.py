@@ -21,23 +21,10 @@ from jaxtyping import Bool
 
 from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.interpreter import evaluate
-from gaugeblock.programs.language.expression import (
-    And,
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    Node,
-    Select,
-    Selector,
-    SOp,
-    Sum,
-    Tokens,
-    children,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.operations import MISSING, apply, node_value, selects, value_signature
+from gaugeblock.programs.language.selector import And, Get, Mean, Select, Selector, Sum
+from gaugeblock.programs.language.tree import Node, children, postorder
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.proofs.formulas import Formula, along, boolean, selects_of
 from gaugeblock.programs.proofs.functions import COMPARISONS, is_certain, is_rational

@@ -10,18 +10,10 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Bool, Int
 
-from gaugeblock.programs.language.expression import (
-    And,
-    Constant,
-    Elementwise,
-    Or,
-    Select,
-    Selector,
-    SOp,
-    children,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, SOp
 from gaugeblock.programs.language.operations import key_holds, query_holds
+from gaugeblock.programs.language.selector import And, Or, Select, Selector
+from gaugeblock.programs.language.tree import children, postorder
 from gaugeblock.programs.proofs.functions import gives_boolean, is_boolean
 
 

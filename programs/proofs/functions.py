@@ -5,16 +5,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Final
 
-from gaugeblock.programs.language.expression import (
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    SOp,
-    Sum,
-    Tokens,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.operations import (
     MISSING,
     IsIn,
@@ -24,6 +15,7 @@ from gaugeblock.programs.language.operations import (
     is_defined,
     together,
 )
+from gaugeblock.programs.language.selector import Get, Mean, Sum
 
 COMPARISONS: Final = (operator.lt, operator.le, operator.eq, operator.ne, operator.ge, operator.gt)
 _BOOLEAN: Final = (*COMPARISONS, operator.not_, is_defined)

@@ -28,18 +28,11 @@ import numpy as np
 
 from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.interpreter import evaluate
-from gaugeblock.programs.language.expression import (
-    And,
-    Elementwise,
-    Get,
-    Select,
-    Selector,
-    SOp,
-    located,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Elementwise, SOp
 from gaugeblock.programs.language.merging import merge
 from gaugeblock.programs.language.operations import MISSING, selects
+from gaugeblock.programs.language.selector import And, Get, Select, Selector
+from gaugeblock.programs.language.tree import located, postorder
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.proofs.facts import Facts, Row
 from gaugeblock.programs.proofs.formulas import Formula, condition_on_key, condition_on_query, fixed_by

@@ -6,22 +6,12 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from gaugeblock.programs.errors import InputError
-from gaugeblock.programs.language.expression import (
-    And,
-    Constant,
-    Elementwise,
-    Get,
-    Mean,
-    Select,
-    Selector,
-    SOp,
-    called_like,
-    located,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, SOp
 from gaugeblock.programs.language.functions import indices
 from gaugeblock.programs.language.merging import merge, rebuilt
 from gaugeblock.programs.language.operations import Value, plain, together
+from gaugeblock.programs.language.selector import And, Get, Mean, Select, Selector
+from gaugeblock.programs.language.tree import called_like, located, postorder
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.proofs.facts import Facts
 from gaugeblock.programs.proofs.uniqueness import at_most_one

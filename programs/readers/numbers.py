@@ -19,24 +19,10 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Final, final
 
-from gaugeblock.programs.language.expression import (
-    And,
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    Node,
-    Or,
-    Select,
-    Selector,
-    SOp,
-    Sum,
-    Tokens,
-    children,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.operations import MISSING, Value, apply, divide, selects
+from gaugeblock.programs.language.selector import And, Get, Mean, Or, Select, Selector, Sum
+from gaugeblock.programs.language.tree import Node, children, postorder
 
 POSITIONS: Final = 256
 """How many positions are made up, or as many as there are tokens or indices."""

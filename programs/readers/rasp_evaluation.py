@@ -9,17 +9,10 @@ from pathlib import PurePath
 from typing import Any, Final, final
 
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.language.expression import (
-    Elementwise,
-    Indices,
-    Node,
-    Selector,
-    SOp,
-    Tokens,
-    children,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.functions import everything, indices
+from gaugeblock.programs.language.selector import Selector
+from gaugeblock.programs.language.tree import Node, children, postorder
 from gaugeblock.programs.readers import rasp_grammar as grammar
 from gaugeblock.programs.readers import rasp_semantics as semantics
 from gaugeblock.programs.readers import rasp_tree as tree

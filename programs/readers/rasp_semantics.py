@@ -11,20 +11,7 @@ from fractions import Fraction
 from typing import Any, Final, Literal, final
 
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.language.expression import (
-    And,
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    Not,
-    Or,
-    Select,
-    Selector,
-    SOp,
-    Sum,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp
 from gaugeblock.programs.language.functions import everything, indices
 from gaugeblock.programs.language.operations import (
     MISSING,
@@ -35,6 +22,7 @@ from gaugeblock.programs.language.operations import (
     divide,
     surface,
 )
+from gaugeblock.programs.language.selector import And, Get, Mean, Not, Or, Select, Selector, Sum
 from gaugeblock.programs.readers.numbers import Kinds
 
 Kind = Literal["number", "boolean", "text"]

@@ -23,10 +23,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, final
 
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.language import expression
+from gaugeblock.programs.language import expression, selector
 from gaugeblock.programs.language import functions as language
-from gaugeblock.programs.language.expression import Constant, Mean, Sum, Tokens
+from gaugeblock.programs.language.expression import Constant, Tokens
 from gaugeblock.programs.language.operations import Value
+from gaugeblock.programs.language.selector import Mean, Sum
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.readers.aggregation import program_of, rows_on, values_on
 
@@ -117,7 +118,7 @@ class SOp:
 class Selector:
     """Which keys each query attends to; `key(x)` and `query(x)` are the sides of one that is yet to be compared."""
 
-    def __init__(self, node: expression.Selector) -> None:
+    def __init__(self, node: selector.Selector) -> None:
         self.node = node
 
     def value(self, value: Any, default: Value = 0) -> SOp:

@@ -22,22 +22,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, final
 
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.language import expression
+from gaugeblock.programs.language import expression, selector
 from gaugeblock.programs.language import functions as language
-from gaugeblock.programs.language.expression import (
-    And,
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    Not,
-    Or,
-    Sum,
-    Tokens,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, Tokens
 from gaugeblock.programs.language.merging import rebuilt
 from gaugeblock.programs.language.operations import always
+from gaugeblock.programs.language.selector import And, Get, Mean, Not, Or, Sum
+from gaugeblock.programs.language.tree import postorder
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.readers.aggregation import program_of, rows_on, values_on
 
@@ -149,7 +140,7 @@ def _sop(value: Any, where: str) -> expression.SOp:
     return value.node
 
 
-def _selector(value: Any, where: str) -> expression.Selector:
+def _selector(value: Any, where: str) -> selector.Selector:
     if not isinstance(value, Selector):
         raise ProgramError(f"{where} takes a selector, not {value!r}: make one with Select(keys, queries, predicate)")
     return value.node
@@ -294,7 +285,7 @@ _PREDICATES: Final[dict[Comparison, Predicate]] = {
 class Selector(RASPExpr):
     """Which keys each query attends to; called with a list of tokens, it gives [query][key]."""
 
-    node: expression.Selector
+    node: selector.Selector
 
     def __call__(self, xs: Iterable[Any]) -> list[list[bool]]:
         return rows_on(self.node, xs, _mean)
@@ -319,7 +310,7 @@ class Select(Selector):
         key, query = _sop(keys, "Select"), _sop(queries, "Select")
         if plain is always:  # then it does not matter of what
             key = query = Constant(True)
-        self.node = expression.Select(key, query, plain)
+        self.node = selector.Select(key, query, plain)
 
 
 @final
@@ -374,7 +365,7 @@ def to_program(
 def _causal(root: expression.SOp) -> expression.SOp:
     """The same, where every reduction sees only the keys up to the query."""
     new: dict[int, Any] = {}
-    for node in expression.postorder(root):
+    for node in postorder(root):
         built = rebuilt(node, new)
         if isinstance(built, (Get, Mean, Sum)):
             built.selector = And((built.selector, language.causal))

@@ -14,21 +14,9 @@ from gaugeblock.programs import ALL_INPUTS, Domain, Program, causal, everything,
 from gaugeblock.programs import interpreter as interpreter_module
 from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.interpreter import evaluate
-from gaugeblock.programs.language.expression import (
-    And,
-    Constant,
-    Elementwise,
-    Get,
-    Indices,
-    Mean,
-    Not,
-    Or,
-    Select,
-    SOp,
-    Sum,
-    Tokens,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.operations import MISSING, choose, together
+from gaugeblock.programs.language.selector import And, Get, Mean, Not, Or, Select, Sum
 
 tokens = Tokens()
 

@@ -40,16 +40,9 @@ from gaugeblock.compiled.swapping.fragments.ports import (
     shown,
 )
 from gaugeblock.programs.errors import CompileError, UnknownName
-from gaugeblock.programs.language.expression import (
-    Constant,
-    Elementwise,
-    Indices,
-    SOp,
-    Tokens,
-    located,
-    postorder,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.operations import plain, value_key
+from gaugeblock.programs.language.tree import located, postorder
 from gaugeblock.programs.program import Program
 
 

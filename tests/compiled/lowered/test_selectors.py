@@ -8,19 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gaugeblock.compiled.lowered.selectors import disjoint_conjunctions, grid, on_tuples
-from gaugeblock.programs.language.expression import (
-    And,
-    Constant,
-    Elementwise,
-    Not,
-    Or,
-    Select,
-    Selector,
-    SOp,
-    Tokens,
-)
+from gaugeblock.programs.language.expression import Constant, Elementwise, SOp, Tokens
 from gaugeblock.programs.language.functions import indices
 from gaugeblock.programs.language.operations import apply, key_holds, selects
+from gaugeblock.programs.language.selector import And, Not, Or, Select, Selector
 
 TOKENS = Tokens()
 PARITY = Elementwise(lambda x: x % 2, (TOKENS,))

@@ -24,7 +24,8 @@ from gaugeblock.programs import (
     where,
 )  # fmt: skip
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.language.expression import Constant, SOp, Tokens, as_sop, postorder
+from gaugeblock.programs.language.expression import Constant, SOp, Tokens, as_sop
+from gaugeblock.programs.language.tree import postorder
 
 tokens = Tokens()
 

@@ -8,8 +8,10 @@ import pytest
 
 from gaugeblock.programs import SOp, causal, everything, indices, key, query, registry
 from gaugeblock.programs.interpreter import evaluate
-from gaugeblock.programs.language.expression import Constant, Elementwise, Get, Tokens, postorder
+from gaugeblock.programs.language.expression import Constant, Elementwise, Tokens
 from gaugeblock.programs.language.merging import merge
+from gaugeblock.programs.language.selector import Get
+from gaugeblock.programs.language.tree import postorder
 
 tokens = Tokens()
 

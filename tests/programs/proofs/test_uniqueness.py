@@ -29,16 +29,11 @@ from gaugeblock.programs import (
 from gaugeblock.programs.domain import all_sequences, everywhere
 from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.interpreter import evaluate
-from gaugeblock.programs.language.expression import (
-    Get,
-    Selector,
-    SOp,
-    Sum,
-    Tokens,
-    postorder,
-)
+from gaugeblock.programs.language.expression import SOp, Tokens
 from gaugeblock.programs.language.merging import merge
 from gaugeblock.programs.language.operations import MISSING
+from gaugeblock.programs.language.selector import Get, Selector, Sum
+from gaugeblock.programs.language.tree import postorder
 from gaugeblock.programs.proofs.facts import Facts
 from gaugeblock.programs.proofs.uniqueness import Claim, at_least_one, at_most_one, check_gets
 

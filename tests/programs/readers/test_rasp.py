@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import gaugeblock as gb
 from gaugeblock.programs import Domain, Program
 from gaugeblock.programs.errors import FileError, InputError, ProgramError
-from gaugeblock.programs.language.expression import Get, Mean, Selector, postorder
+from gaugeblock.programs.language.selector import Get, Mean, Selector
+from gaugeblock.programs.language.tree import postorder
 from gaugeblock.programs.library import COLLECTED
 from gaugeblock.programs.readers import rasp_grammar as grammar
 from gaugeblock.programs.readers.rasp import from_rasp

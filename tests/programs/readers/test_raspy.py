@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import gaugeblock
 from gaugeblock import programs
 from gaugeblock.programs.errors import InputError, ProgramError
-from gaugeblock.programs.language.expression import Get, Mean, postorder
+from gaugeblock.programs.language.selector import Get, Mean
+from gaugeblock.programs.language.tree import postorder
 from gaugeblock.programs.readers.raspy import *  # noqa: F403  (the one line that changes)
 from gaugeblock.programs.readers.raspy import SOp, indices, key, query, to_program, tokens, where
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import gaugeblock
 from gaugeblock import programs
 from gaugeblock.programs.errors import InputError, ProgramError
-from gaugeblock.programs.language.expression import Get, Mean, postorder
+from gaugeblock.programs.language.selector import Get, Mean
+from gaugeblock.programs.language.tree import postorder
 from gaugeblock.programs.readers import tracr as rasp
 
 DATA = json.loads((Path(__file__).parents[2] / "data" / "tracr_programs.json").read_text())["programs"]
