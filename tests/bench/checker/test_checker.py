@@ -591,6 +591,7 @@ def test_the_checker_shares_no_code_with_the_labelling() -> None:
             "program",
             "language.expression",
             "language.operations",
+            "language.selector",
             "proofs.uniqueness",
         },
         "compiled": {"lowered.operations", "lowered.semantics", "lowered.tables"},
