@@ -1,6 +1,6 @@
 """How long compiling and interpreting take, and how that grows.
 
-    python benchmarks/bench_compile.py            # the tables of docs/speed.md, in Markdown
+    python benchmarks/bench_compile.py            # the tables of docs/running/speed.md, in Markdown
     python benchmarks/bench_compile.py --library  # every library program at vocabulary 10, length 20
 
 CPU seconds of one thread, PyTorch and transformer_lens imported, the best of three runs. "compile" makes all weights

@@ -1,7 +1,7 @@
 """How long a run of many jobs takes to find that they are all done, and what it needs of memory.
 
 Makes a folder of synthetic results in which nothing is missing, then starts that run again. The numbers are in
-docs/scale.md.
+docs/running/scale.md.
 
     python benchmarks/bench_resume.py [--results 100000] [--edges 200]
 """

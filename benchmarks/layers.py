@@ -1,6 +1,6 @@
 """Layers and heads per layer: ours, those of the RASP paper, and the fewest layers that the data flow allows.
 
-python benchmarks/layers.py     # the table of docs/compiler.md, in Markdown
+python benchmarks/layers.py     # the table of docs/programs/compiler.md, in Markdown
 """
 
 from gaugeblock.programs import get

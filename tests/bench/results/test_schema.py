@@ -12,7 +12,7 @@ DOCS = Path(__file__).resolve().parents[3] / "docs"
 
 
 def script():
-    spec = importlib.util.spec_from_file_location("make_schema", DOCS / "make_schema.py")
+    spec = importlib.util.spec_from_file_location("make_schema", DOCS / "scripts" / "make_schema.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -1,6 +1,6 @@
 """Makes docs/schema/: JSON Schemas of the records that a run and a submission consist of.
 
-python docs/make_schema.py
+python docs/scripts/make_schema.py
 """
 
 import json
@@ -13,7 +13,7 @@ from gaugeblock.compiled.writing import write_text
 from gaugeblock.results.records import CaseRecord, Result
 from gaugeblock.submissions.manifest import Manifest
 
-FOLDER = Path(__file__).parent / "schema"
+FOLDER = Path(__file__).parents[1] / "schema"
 RECORDS: dict[str, type[BaseModel]] = {"result": Result, "case": CaseRecord, "manifest": Manifest}
 
 

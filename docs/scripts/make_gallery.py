@@ -1,4 +1,4 @@
-"""The gallery: `python docs/make_gallery.py` draws every kind of picture and writes docs/gallery.md."""
+"""The gallery: `python docs/scripts/make_gallery.py` draws every kind of picture and writes docs/gallery/README.md."""
 
 import contextlib
 import io
@@ -10,15 +10,15 @@ from gaugeblock.cli import app
 from gaugeblock.evaluation.evaluate import evaluate
 from gaugeblock.pictures.circuits import circuit
 
-PAGE = Path(__file__).with_name("gallery.md")
-FOLDER = Path(__file__).with_name("gallery")
+FOLDER = Path(__file__).parents[1] / "gallery"
+PAGE = FOLDER / "README.md"
 
 HEAD = """# Gallery
 
 Every kind of picture of a program, of the model it compiles to, or of a case. Each is an SVG file that follows the
 reader's light or dark background; parts of it say more when they are pointed at. In a notebook,
 `gaugeblock.pictures.draw(kind, program, xs)` shows itself. The command below a picture made it; all of them are made by
-`python docs/make_gallery.py`.
+`python docs/scripts/make_gallery.py`.
 """
 
 PICTURES = {
@@ -66,15 +66,14 @@ FOUND = """## What a method found
 The circuit of a case, with the top edges of `eap` as hits (thick, ✓), misses (dashed, ○) and false alarms (dotted).
 
 ```python
-from gaugeblock.cases import case
-from gaugeblock.evaluation import evaluate
+import gaugeblock as gb
 from gaugeblock.pictures.circuits import circuit
 
-of = case("sort/permute+pad#1")
-circuit(of, evaluate("eap", of)).save("sort-eap.svg")
+of = gb.case("sort/permute+pad#1")
+circuit(of, gb.evaluate("eap", of)).save("sort-eap.svg")
 ```
 
-![The circuit of sort/permute+pad#1 with what eap found of it](gallery/sort-eap.svg)
+![The circuit of sort/permute+pad#1 with what eap found of it](sort-eap.svg)
 """
 
 
@@ -95,7 +94,7 @@ def _drawn(command: str) -> str:
     with contextlib.redirect_stdout(io.StringIO()):
         app([*arguments, str(FOLDER / name)], standalone_mode=False)
     alt = name.removesuffix(".svg").replace("-", " ")
-    return f"```sh\n{command}\n```\n\n![{alt}](gallery/{name})\n"
+    return f"```sh\n{command}\n```\n\n![{alt}]({name})\n"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The tables of what is known about cases, measured anew: docs/core.md and docs/certificates.md.
+"""The tables of what is known about cases, measured anew: docs/cases/core.md and docs/cases/certificates.md.
 
-    python docs/make_truth_tables.py core            # the suite `core`: truth, certificates, controls
-    python docs/make_truth_tables.py certificates    # every library program in plain form
-    python docs/make_truth_tables.py core --only sort    # cases with "sort" in their id; prints, writes no page
+    python docs/scripts/make_truth_tables.py core            # the suite `core`: truth, certificates, controls
+    python docs/scripts/make_truth_tables.py certificates    # every library program in plain form
+    python docs/scripts/make_truth_tables.py core --only sort    # cases with "sort" in their id; prints, writes no page
 
 Each finished measurement is a JSON file in build/truth_tables, so that a run that was stopped goes on where it was; one
 of another state of the code is made anew, unless `--stale` says that it will do. Seconds are CPU time of one thread.
@@ -40,7 +40,7 @@ from gaugeblock.programs.registry import get
 from gaugeblock.results.provenance import versions
 from gaugeblock.suites.suites import CORE
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1]
 CACHE = DOCS.parent / "build" / "truth_tables"
 LONG = ("rover",)
 METHODS = ("oracle", "weights", "prior", "edge_patching", "random")
@@ -379,13 +379,13 @@ def main() -> None:
         parser.error(f"no case has {given.only!r} in its id")
     records = measure_all(jobs, given.workers, given.stale)
     seconds = sum(sum(record["seconds"].values()) for record in records)
-    command = f"python docs/make_truth_tables.py {given.page}{' --long' if given.long else ''}"
+    command = f"python docs/scripts/make_truth_tables.py {given.page}{' --long' if given.long else ''}"
     text = core_page(records) if core else library_page(records, given.long)
     text += FOOT.format(command=command, date=given.date, machine=given.machine, seconds=f"{seconds:,.0f}")
     if given.only:
         print(text)
     else:
-        page = DOCS / f"{given.page}.md"
+        page = DOCS / "cases" / f"{given.page}.md"
         write_text(page, text)
         print(page)
 

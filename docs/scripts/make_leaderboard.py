@@ -1,7 +1,7 @@
 """The reference leaderboard, from a folder of results: docs/leaderboard/NAME.md and NAME.csv.
 
     gaugeblock run --suite core --out results/core
-    python docs/make_leaderboard.py results/core --name core --machine "…"
+    python docs/scripts/make_leaderboard.py results/core --name core --machine "…"
 
 The CSV has every score of every result; the edge scores themselves stay in the results folder.
 """
@@ -17,14 +17,14 @@ from gaugeblock.leaderboard.board import Leaderboard, read_leaderboard
 from gaugeblock.leaderboard.site.downloads import as_csv, results
 from gaugeblock.leaderboard.tables import interval_text, modes_table, number
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1]
 COLUMNS = ("auprc", "precision_at_size", "node_skill", "port_skill", "cpr", "cmd", "circuit_f1")
 
 HEAD = """# Reference leaderboard: {name}
 
 {done} of {cases} cases, {methods} methods and controls, ablation {ablations}. Skill: chance 0, best 1; intervals are
 95 % bootstraps clustered by program; methods of one rank cannot be told apart. What each column means:
-[metrics.md](../metrics.md); each method: [methods.md](../methods.md). Every score of every result:
+[metrics.md](../methods/metrics.md); each method: [methods.md](../methods/methods.md). Every score of every result:
 [{name}.csv]({name}.csv). Seconds and passes are means per case; passes are in units of one pass over all
 pairs, and count only what is recomputed.
 """

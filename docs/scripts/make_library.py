@@ -1,4 +1,4 @@
-"""The table of the library, from the registry: `python docs/make_library.py` writes docs/library.md, in half a minute.
+"""The table of the library, from the registry: `python docs/scripts/make_library.py` writes docs/programs/library.md, in half a minute.
 
 Compile times are CPU time of one thread, once, with everything imported; all else is the same on every machine.
 """
@@ -15,7 +15,7 @@ from gaugeblock.programs import Program, get
 from gaugeblock.programs.analysis.analysis import rasp_depth
 from gaugeblock.programs.library import TOPICS
 
-PAGE = Path(__file__).with_name("library.md")
+PAGE = Path(__file__).parents[1] / "programs" / "library.md"
 
 COLUMNS = (
     "program",
@@ -41,7 +41,7 @@ ids of published collections, such as `gb.programs.get("rasp.sort_int")`. `gauge
 `gaugeblock show NAME` explains one: source, examples, values, selectors, layers and heads.
 
 All compile at their default size (tokens in the vocabulary × longest input) to what stands here. Written by
-`python docs/make_library.py`; times are CPU milliseconds of one thread, on one machine.
+`python docs/scripts/make_library.py`; times are CPU milliseconds of one thread, on one machine.
 """
 
 LONG = """## The long programs of RASP
