@@ -22,11 +22,7 @@ from gaugeblock.compiled.variants.registry import apply_variants
 from gaugeblock.programs.errors import CompileError, FileError, ProgramError, UnknownName
 from gaugeblock.programs.language.functions import causal, indices, key, query, where
 from gaugeblock.programs.registry import get
-from support.documents import python_blocks, run_block
 from support.tasks import RANDOM, random_model
-
-ROOT = Path(__file__).resolve().parents[3]
-
 
 # --- in the place of what a compiled model computes ------------------------------------------------------------------
 
@@ -356,13 +352,6 @@ def test_fitted_writes_are_means_and_least_squares() -> None:
     assert torch.allclose(torch.stack([line.direction, line.base]), solution)
     alone = fitted_read(model, "m1", TOKENS, [["x"] * 7] * 5)
     assert alone.fit == 1.0
-
-
-def test_the_section_of_the_documents_runs() -> None:
-    text = (ROOT / "docs" / "swap.md").read_text()
-    section = text.split("\n## A compiled fragment\n")[1].split("\n## ")[0]
-    names: dict[str, Any] = {}
-    assert sum(run_block(block, names) for block in python_blocks(section)) == 3
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
