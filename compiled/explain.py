@@ -8,22 +8,13 @@ from typing import Any, final
 from gaugeblock.compiled.compiler import Plan, plan
 from gaugeblock.compiled.lowered.operations import BOS, PRESENT, Attention, Encoding
 from gaugeblock.compiled.stages.assemble import Sizes
-from gaugeblock.programs.analysis.analysis import (
-    Causality,
-    LowerBound,
-    RaspDepth,
-    Reached,
-    Width,
-    depth_lower_bound,
-    is_causal,
-    rasp_depth,
-    reachable,
-    selector_widths,
-)
+from gaugeblock.programs.analysis.causality import Causality, is_causal
+from gaugeblock.programs.analysis.depth import LowerBound, RaspDepth, depth_lower_bound, rasp_depth
+from gaugeblock.programs.analysis.values import Reached, Width, reachable, selector_widths
 from gaugeblock.programs.program import Program
-from gaugeblock.programs.proofs.uniqueness import Claim, check_gets
+from gaugeblock.programs.proofs.claims import GetClaim, check_gets
 
-ENUMERATED = 20_000
+MAX_INPUTS_ENUMERATED = 20_000
 """Domains up to this size are gone through; of larger ones samples are taken, and what follows is marked as seen."""
 
 
@@ -68,7 +59,7 @@ class Explanation:
     heads: tuple[int, ...]
     reached: tuple[Reached, ...]
     widths: tuple[Width, ...]
-    gets: tuple[Claim, ...]
+    gets: tuple[GetClaim, ...]
     variables: tuple[Held, ...]
     dtype: str
     error_bound: float
@@ -104,14 +95,14 @@ def explain(program: Program) -> Explanation:
     hidden = {PRESENT, BOS}
     return Explanation(
         program=program,
-        causal=is_causal(program, ENUMERATED),
+        causal=is_causal(program, MAX_INPUTS_ENUMERATED),
         rasp=rasp_depth(program),
         bound=depth_lower_bound(program),
         sizes=planned.parts.sizes,
         heads=_heads(planned),
-        reached=reachable(program, ENUMERATED),
-        widths=selector_widths(program, ENUMERATED),
-        gets=check_gets(program, ENUMERATED),
+        reached=reachable(program, MAX_INPUTS_ENUMERATED),
+        widths=selector_widths(program, MAX_INPUTS_ENUMERATED),
+        gets=check_gets(program, MAX_INPUTS_ENUMERATED),
         variables=tuple(
             Held(v.name, v.encoding, sites.get(v.writer, v.writer), v.values)
             for v in planned.lowered.variables.values()
@@ -147,7 +138,7 @@ def _width(width: Width) -> str:
     return span + ("" if width.exact else ", seen on samples")
 
 
-def _claim(claim: Claim) -> tuple[str, str]:
+def _claim(claim: GetClaim) -> tuple[str, str]:
     return claim.label, f"{claim.at_most_one}; {claim.at_least_one}"
 
 

@@ -7,18 +7,18 @@ boolean array [batch, query, key]. What does not depend on the input has a batch
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import reduce
 from numbers import Rational
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
 from gaugeblock.programs.errors import ProgramError
+from gaugeblock.programs.language.columns import CodedValues, Gathered, coded, combinations, looked_up
 from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
 from gaugeblock.programs.language.operations import (
     MISSING,
@@ -28,30 +28,17 @@ from gaugeblock.programs.language.operations import (
     selects,
     surface,
     value_key,
-    value_signature,
 )
 from gaugeblock.programs.language.selector import And, Get, Mean, Not, Or, Select, Sum
 from gaugeblock.programs.language.tree import Node, children, located, postorder
 
-PAIRS = 2**20
+PAIRS_AT_ONCE = 2**20
 """Inputs are evaluated in chunks of about so many (query, key) pairs."""
 
 SHRINKING_STEPS = 500
 """How many smaller inputs are tried to simplify one on which a program fails."""
 
 Mask = Bool[np.ndarray, "#batch pos pos"]
-
-
-@final
-@dataclass(frozen=True)
-class Column:
-    """One value per input and position: `values[codes[i, p]]`; the code past the end of an input is -1.
-
-    `values` are distinct (True is not 1) and all of them occur.
-    """
-
-    codes: Int[np.ndarray, "batch pos"]
-    values: tuple[Value, ...]
 
 
 def interpret(
@@ -79,7 +66,7 @@ def evaluate(
     nodes: Sequence[SOp],
     inputs: Sequence[Sequence[Any]],
     given: Mapping[SOp, Sequence[Sequence[Any]]] | None = None,
-) -> list[Column]:
+) -> list[CodedValues]:
     """The exact values of several s-ops on many inputs of mixed lengths.
 
     Args:
@@ -95,9 +82,9 @@ def evaluate(
     by_length: dict[int, list[int]] = {}
     for i, xs in enumerate(inputs):
         by_length.setdefault(len(xs), []).append(i)
-    gathered = [_Gathered(len(inputs), max(by_length, default=0)) for _ in nodes]
+    gathered = [Gathered(len(inputs), max(by_length, default=0)) for _ in nodes]
     for n in sorted(by_length):
-        step = max(1, PAIRS // n**2)
+        step = max(1, PAIRS_AT_ONCE // n**2)
         for start in range(0, len(by_length[n]), step):
             rows = by_length[n][start : start + step]
             fixed = {node: [values[i] for i in rows] for node, values in given.items()}
@@ -105,35 +92,6 @@ def evaluate(
             for target, column in zip(gathered, columns, strict=True):
                 target.add(rows, column)
     return [target.column() for target in gathered]
-
-
-class _Gathered:
-    """A column put together from blocks."""
-
-    def __init__(self, batch: int, length: int) -> None:
-        self.codes = np.full((batch, length), -1)
-        self.distinct = _Distinct()
-
-    def add(self, rows: list[int], column: Column) -> None:
-        new = list(map(self.distinct.code, column.values))
-        self.codes[rows, : column.codes.shape[1]] = np.array(new)[column.codes]
-
-    def column(self) -> Column:
-        return Column(self.codes, tuple(self.distinct.values))
-
-
-class _Distinct:
-    """Values in the order in which they came, each once, and their codes."""
-
-    def __init__(self) -> None:
-        self.values: list[Value] = []
-        self._codes: dict[Any, int] = {}
-
-    def code(self, value: Value) -> int:
-        code = self._codes.setdefault(value_signature(value), len(self.values))
-        if code == len(self.values):
-            self.values.append(value)
-        return code
 
 
 class _Fault(ProgramError):
@@ -179,7 +137,7 @@ def _block(
     wanted: Sequence[SOp],
     inputs: list[Sequence[Any]],
     given: Mapping[Any, list[Sequence[Any]]],
-) -> list[Column]:
+) -> list[CodedValues]:
     """Columns of the wanted s-ops on inputs of one length; everything else is dropped after its last use."""
     results: dict[int, Any] = {}
     needed = [node for node in order if node not in given]
@@ -187,7 +145,7 @@ def _block(
     uses.update(id(node) for node in wanted)
     for node in order:
         try:
-            results[id(node)] = _intern(given[node]) if node in given else _value(node, results, inputs)
+            results[id(node)] = coded(given[node]) if node in given else _value(node, results, inputs)
         except _Fault as fault:
             fault.xs = list(inputs[fault.row])
             raise
@@ -204,15 +162,15 @@ def _value(node: Node, results: dict[int, Any], inputs: list[Sequence[Any]]) -> 
     n = len(inputs[0])
     match node:
         case Tokens(part=None):
-            return _intern(inputs)
+            return coded(inputs)
         case Tokens(part=part) if part is not None:
-            return _intern([[part(x) for x in xs] for xs in inputs])
+            return coded([[part(x) for x in xs] for xs in inputs])
         case Indices():
-            return Column(np.arange(n)[None], tuple(range(n)))
+            return CodedValues(np.arange(n)[None], tuple(range(n)))
         case Constant(value=value):
-            return Column(np.zeros((1, n), dtype=int), (value,))
+            return CodedValues(np.zeros((1, n), dtype=int), (value,))
         case Elementwise(f=f):
-            return _column(*_call(node, f, lambda *xs: apply(f, xs), [(c.codes, c.values) for c in parts]))
+            return looked_up(*_call(node, f, lambda *xs: apply(f, xs), [(c.codes, c.values) for c in parts]))
         case Select(predicate=f):
             keys, queries = parts
             pairs = [(keys.codes[:, None, :], keys.values), (queries.codes[:, :, None], queries.values)]
@@ -238,9 +196,9 @@ def _call(
     operands: list[tuple[np.ndarray, tuple[Any, ...]]],
 ) -> tuple[np.ndarray, list[Any]]:
     """`call` on operands given as (codes, values): its results, and which of them belongs where."""
-    combinations, ids = _combinations([c for c, _ in operands], [len(v) for _, v in operands])
+    occurring, ids = combinations([c for c, _ in operands], [len(v) for _, v in operands])
     results = []
-    for which, combination in enumerate(combinations):
+    for which, combination in enumerate(occurring):
         arguments = [values[i] for (_, values), i in zip(operands, combination, strict=True)]
         try:
             results.append(call(*arguments))
@@ -252,43 +210,7 @@ def _call(
     return ids, results
 
 
-def _combinations(codes: list[np.ndarray], sizes: list[int]) -> tuple[list[tuple[int, ...]], np.ndarray]:
-    """The distinct combinations of codes that occur, and which of them stands where."""
-    shape = np.broadcast_shapes(*(c.shape for c in codes))
-    size = math.prod(sizes)
-    if size >= 2**62 or len(sizes) > 64:  # more than numpy can count in one number, or has axes for
-        flat = np.stack([np.broadcast_to(c, shape).ravel() for c in codes], axis=1)
-        rows, ids = np.unique(flat, axis=0, return_inverse=True)
-        return [tuple(row) for row in rows.tolist()], ids.reshape(shape)
-    mixed = np.zeros(shape, dtype=np.int64)
-    for c, s in zip(codes, sizes, strict=True):
-        mixed = mixed * s + c
-    if size <= max(4096, 2 * mixed.size):  # a table is faster than sorting
-        occurs = np.zeros(size, dtype=bool)
-        occurs[mixed] = True
-        found, ids = np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[mixed]
-    else:
-        found, ids = np.unique(mixed, return_inverse=True)
-        ids = ids.reshape(shape)
-    return list(zip(*(a.tolist() for a in np.unravel_index(found, sizes)), strict=True)), ids
-
-
-def _intern(rows: Iterable[Sequence[Any]]) -> Column:
-    """Rows of values of one length as a column."""
-    distinct = _Distinct()
-    codes = [[distinct.code(plain(v)) for v in row] for row in rows]
-    return Column(np.array(codes), tuple(distinct.values))
-
-
-def _column(ids: np.ndarray, values: Sequence[Any]) -> Column:
-    """values[ids], where values may repeat and need not all occur."""
-    distinct = _Distinct()
-    codes = np.array(list(map(distinct.code, values)))
-    occurring, ids = _combinations([codes[ids]], [len(distinct.values)])
-    return Column(ids, tuple(distinct.values[i] for (i,) in occurring))
-
-
-def _get(node: Get, selected: Mask, value: Column, score: Column | None = None) -> Column:
+def _get(node: Get, selected: Mask, value: CodedValues, score: CodedValues | None = None) -> CodedValues:
     if score is not None:
         selected = _best(node, selected, score)
     missing = ~selected.any(-1)
@@ -310,11 +232,11 @@ def _get(node: Get, selected: Mask, value: Column, score: Column | None = None) 
             what = f"{located(node)} selects the keys {one} and {other}, whose values {a!r} and {b!r} differ"
             raise _Fault(node, what, row, query)
     if node.default is MISSING:
-        return _column(picked, value.values)
-    return _column(np.where(missing, len(value.values), picked), (*value.values, node.default))
+        return looked_up(picked, value.values)
+    return looked_up(np.where(missing, len(value.values), picked), (*value.values, node.default))
 
 
-def _best(node: Get, selected: Mask, score: Column) -> Mask:
+def _best(node: Get, selected: Mask, score: CodedValues) -> Mask:
     """Of the selected keys those with the best score."""
     kinds: dict[Any, list[int]] = {}  # codes of values that can be compared with each other
     for code, value in enumerate(score.values):
@@ -345,7 +267,7 @@ def _best(node: Get, selected: Mask, score: Column) -> Mask:
 _INTEGER, _FRACTION, _UNDEFINED, _OTHER = range(4)
 
 
-def _total(node: Mean | Sum, selected: Mask, value: Column) -> Column:
+def _total(node: Mean | Sum, selected: Mask, value: CodedValues) -> CodedValues:
     """Sums or means, in integer arithmetic over a common denominator."""
     exact = [_exact(v) for v in value.values]
     kinds = np.array([_kind(v, x) for v, x in zip(value.values, exact, strict=True)])
@@ -384,7 +306,7 @@ def _total(node: Mean | Sum, selected: Mask, value: Column) -> Column:
         (counts, tuple(range(counts.shape[-1] + 1))),
         (kind, (_INTEGER, _FRACTION, _UNDEFINED)),
     ]
-    return _column(*_call(node, finish, finish, operands))
+    return looked_up(*_call(node, finish, finish, operands))
 
 
 def _exact(value: Value) -> Fraction:

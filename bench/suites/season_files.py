@@ -16,7 +16,7 @@ from typing import Annotated, Final, Literal, TypeVar, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gaugeblock.programs.errors import FileError, GaugeblockError, InputError
-from gaugeblock.programs.generation.season import SEED_BITS, VERSION, check_seed
+from gaugeblock.programs.generation.season import SEASON_VERSION, SEED_BITS, check_seed
 from gaugeblock.results.files import write_json
 from gaugeblock.results.provenance import versions
 from gaugeblock.running.threads import one_thread
@@ -137,9 +137,9 @@ def commit(seed: int, cases: int = SIZE) -> Commitment:
     made_by = versions()
     return Commitment(
         cases=cases,
-        season_version=VERSION,
+        season_version=SEASON_VERSION,
         versions=made_by,
-        sha256=commitment_hash(seed, cases, VERSION, made_by),
+        sha256=commitment_hash(seed, cases, SEASON_VERSION, made_by),
     )
 
 
@@ -156,7 +156,7 @@ def build(seed: int, cases: int = SIZE, workers: int = 1) -> SeasonRecord:
     hashes = list(_hashes(found.cases, workers))
     return SeasonRecord(
         seed=str(seed),
-        season_version=VERSION,
+        season_version=SEASON_VERSION,
         versions=versions(),
         candidates=found.tried,
         rejected=found.rejected,
@@ -184,10 +184,10 @@ def reveal(
             f"this seed is not the one that was committed to, or the commitment was changed: its hash is {bound}, "
             f"the commitment says {commitment.sha256}"
         )
-    if commitment.season_version != VERSION:
+    if commitment.season_version != SEASON_VERSION:
         raise GaugeblockError(
-            f"the season is of season version {commitment.season_version} and this code makes those of {VERSION}; "
-            f"install gaugeblock {commitment.versions.get('gaugeblock', '?')} to rebuild it"
+            f"the season is of season version {commitment.season_version} and this code makes those of "
+            f"{SEASON_VERSION}; install gaugeblock {commitment.versions.get('gaugeblock', '?')} to rebuild it"
         )
     here = versions()
     others = {

@@ -12,7 +12,7 @@ import torch
 import gaugeblock as gb
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.programs import Program, get
-from gaugeblock.programs.analysis.analysis import rasp_depth
+from gaugeblock.programs.analysis.depth import rasp_depth
 from gaugeblock.programs.library import TOPICS
 
 PAGE = Path(__file__).parents[1] / "programs" / "library.md"

@@ -5,30 +5,30 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from gaugeblock.programs.generation.productions import (
+from gaugeblock.programs.generation.draw import (
     NUMBERS,
     ORDERED,
     UNDEFINED,
-    Choice,
     Draw,
     Impossible,
     Kind,
     Number,
     Value,
+    WrittenSelector,
     number,
     symbol,
 )
 
-MOST_VALUES: Final = 150
+MAX_VALUES_OF_A_REDUCTION: Final = 150
 """Reductions with more values than this are not written."""
 
-NESTING: Final = 3
+MAX_SELECTOR_NESTING: Final = 3
 """Selectors are combined to this depth."""
 
 
-def selector(draw: Draw, nesting: int | None = None) -> Choice:
+def selector(draw: Draw, nesting: int | None = None) -> WrittenSelector:
     """A selector: one there is already, a new one, or several combined."""
-    nesting = draw.one([0, 1, 1, 2, NESTING]) if nesting is None else nesting
+    nesting = draw.one([0, 1, 1, 2, MAX_SELECTOR_NESTING]) if nesting is None else nesting
     if draw.selectors and draw.chance(0.25):
         fitting = [s for s in draw.selectors if s.depth < draw.deepest]
         return draw.one(fitting)
@@ -37,13 +37,15 @@ def selector(draw: Draw, nesting: int | None = None) -> Choice:
     a = selector(draw, nesting - 1)
     sign = draw.one("&&||~")
     if sign == "~":
-        return Choice(f"~({a.text})", a.depth)
+        return WrittenSelector(f"~({a.text})", a.depth)
     b = selector(draw, nesting - 1)
     if a.text == b.text:
         raise Impossible
     both, either = a.itself and b.itself, a.itself or b.itself
     some = both if sign == "&" else (a.some or b.some)
-    return Choice(f"({a.text}) {sign} ({b.text})", max(a.depth, b.depth), both if sign == "&" else either, some or both)
+    return WrittenSelector(
+        f"({a.text}) {sign} ({b.text})", max(a.depth, b.depth), both if sign == "&" else either, some or both
+    )
 
 
 def _below(draw: Draw) -> Callable[[Value], bool]:
@@ -51,7 +53,7 @@ def _below(draw: Draw) -> Callable[[Value], bool]:
     return lambda v: v.depth < draw.deepest
 
 
-def _compared(draw: Draw) -> Choice:
+def _compared(draw: Draw) -> WrittenSelector:
     a = draw.pick(ORDERED, _below(draw))
     b = draw.pick(NUMBERS if a.kind in NUMBERS else (a.kind,), _below(draw)) if draw.chance(0.6) else a
     sign = draw.one(["==", "==", "!=", "<", "<=", ">", ">="])
@@ -59,21 +61,21 @@ def _compared(draw: Draw) -> Choice:
     sides = [f"key({a.text})", f"query({b.text})"]
     if draw.chance(0.3):
         sides.reverse()
-    return Choice(f"{sides[0]} {sign} {sides[1]}", max(a.depth, b.depth), itself, itself)
+    return WrittenSelector(f"{sides[0]} {sign} {sides[1]}", max(a.depth, b.depth), itself, itself)
 
 
-def _compared_with_constant(draw: Draw) -> Choice:
+def _compared_with_constant(draw: Draw) -> WrittenSelector:
     a = draw.pick(ORDERED, _below(draw))
     sign = draw.one(["==", "!=", "<", "<=", ">", ">="])
-    return Choice(f"{draw.one(['key', 'key', 'query'])}({a.text}) {sign} {draw.constant(a).text}", a.depth)
+    return WrittenSelector(f"{draw.one(['key', 'key', 'query'])}({a.text}) {sign} {draw.constant(a).text}", a.depth)
 
 
-def _alone(draw: Draw) -> Choice:
+def _alone(draw: Draw) -> WrittenSelector:
     a = draw.pick(("bool",), _below(draw))
-    return Choice(f"{draw.one(['key', 'query'])}({a.text})", a.depth)
+    return WrittenSelector(f"{draw.one(['key', 'query'])}({a.text})", a.depth)
 
 
-def _predicate(draw: Draw) -> Choice:
+def _predicate(draw: Draw) -> WrittenSelector:
     a, b = draw.pick(ORDERED, _below(draw)), draw.pick(ORDERED, _below(draw))
     c = draw.constant(a).text
     options = [f"(k == {c}) == (q == {draw.constant(b).text})", f"k != {c} or q == {draw.constant(b).text}"]
@@ -81,27 +83,27 @@ def _predicate(draw: Draw) -> Choice:
         options += ["abs(k - q) <= 1", "(k + q) % 2 == 0", "k * q > 2", "k > q + 1", "2 * k == q"]
     if a.kind == b.kind:
         options += [f"k != q and k != {c}", f"k == q or k == {c}"]
-    return Choice(f"select({a.text}, {b.text}, lambda k, q: {draw.one(options)})", max(a.depth, b.depth))
+    return WrittenSelector(f"select({a.text}, {b.text}, lambda k, q: {draw.one(options)})", max(a.depth, b.depth))
 
 
-def _named(text: str) -> Callable[[Draw], Choice]:
-    return lambda draw: Choice(text, 0, itself=True, some=True)
+def _named(text: str) -> Callable[[Draw], WrittenSelector]:
+    return lambda draw: WrittenSelector(text, 0, itself=True, some=True)
 
 
-def _sized(name: str, least: int) -> Callable[[Draw], Choice]:
-    def rule(draw: Draw) -> Choice:
-        return Choice(f"{name}({int(draw.rng.integers(least, 4))})", 0, itself=True, some=True)
+def _sized(name: str, least: int) -> Callable[[Draw], WrittenSelector]:
+    def rule(draw: Draw) -> WrittenSelector:
+        return WrittenSelector(f"{name}({int(draw.rng.integers(least, 4))})", 0, itself=True, some=True)
 
     return rule
 
 
-def _edges(draw: Draw) -> Choice:
+def _edges(draw: Draw) -> WrittenSelector:
     if not draw.graph:
         raise Impossible
-    return Choice("edges", 0)
+    return WrittenSelector("edges", 0)
 
 
-SELECTORS: Final[tuple[tuple[Number, Callable[[Draw], Choice]], ...]] = (
+SELECTORS: Final[tuple[tuple[Number, Callable[[Draw], WrittenSelector]], ...]] = (
     (6, _compared),
     (1.5, _compared_with_constant),
     (2, _alone),
@@ -116,11 +118,11 @@ SELECTORS: Final[tuple[tuple[Number, Callable[[Draw], Choice]], ...]] = (
 
 
 def _reduction(
-    draw: Draw, text: str, kind: Kind, operands: tuple[Value | Choice, ...], size: int, **facts: Any
+    draw: Draw, text: str, kind: Kind, operands: tuple[Value | WrittenSelector, ...], size: int, **facts: Any
 ) -> Value:
     """What is known of a reduction of these operands."""
     depth = 1 + max(x.depth for x in operands)
-    if depth > draw.deepest or size > MOST_VALUES:
+    if depth > draw.deepest or size > MAX_VALUES_OF_A_REDUCTION:
         raise Impossible
     return Value(text, kind, size=size, reads=None, depth=depth, **facts)
 
@@ -139,7 +141,13 @@ def _default(draw: Draw, value: Value) -> Value:
 
 
 def _taken(
-    draw: Draw, chosen: Choice, before: str, value: Value, needs: bool, unique: bool = False, method: str = "get"
+    draw: Draw,
+    chosen: WrittenSelector,
+    before: str,
+    value: Value,
+    needs: bool,
+    unique: bool = False,
+    method: str = "get",
 ) -> Value:
     """`before`.get(value), with a default if it needs one: a value of the same kind."""
     options, size = value.text, value.size
@@ -172,19 +180,19 @@ def _at_position(draw: Draw) -> Value:
     if draw.chance(0.3):
         also = selector(draw, 1)
         text, depth, certain = f"({text}) & ({also.text})", max(depth, also.depth), False
-    return _taken(draw, Choice(text, depth), f"({text})", value, not certain, unique=True)
+    return _taken(draw, WrittenSelector(text, depth), f"({text})", value, not certain, unique=True)
 
 
 def _neighbour(draw: Draw) -> Value:
     value = draw.pick((*ORDERED, "any"), _below(draw))
     where = draw.one(["indices - 1", "indices + 1", "indices - 2"])
     text = f"key(indices) == query({where})"
-    return _taken(draw, Choice(text, 0), f"({text})", value, True, unique=True)
+    return _taken(draw, WrittenSelector(text, 0), f"({text})", value, True, unique=True)
 
 
 def _first(draw: Draw) -> Value:
     value = draw.pick((*ORDERED, "any"), _below(draw))
-    taken = _taken(draw, Choice("", 0), "(key(indices) == 0)", value, False)
+    taken = _taken(draw, WrittenSelector("", 0), "(key(indices) == 0)", value, False)
     return replace(taken, uniform=True)
 
 
@@ -200,8 +208,8 @@ def _of_equal_keys(draw: Draw) -> Value:
     if draw.chance(0.3):
         also = selector(draw, 1)
         text, certain = f"({text}) & ({also.text})", certain and also.itself
-        return _taken(draw, Choice(text, max(a.depth, b.depth, also.depth)), f"({text})", value, not certain)
-    return _taken(draw, Choice(text, max(a.depth, b.depth)), f"({text})", value, not certain)
+        return _taken(draw, WrittenSelector(text, max(a.depth, b.depth, also.depth)), f"({text})", value, not certain)
+    return _taken(draw, WrittenSelector(text, max(a.depth, b.depth)), f"({text})", value, not certain)
 
 
 def _of_all_alike(draw: Draw) -> Value:
@@ -224,7 +232,7 @@ def _best(draw: Draw) -> Value:
         raise Impossible
     smallest = ", largest=False" if draw.chance(0.5) else ""
     needs = not chosen.some or score.undefined
-    operands = Choice(chosen.text, max(chosen.depth, score.depth))
+    operands = WrittenSelector(chosen.text, max(chosen.depth, score.depth))
     return _taken(draw, operands, f"({chosen.text}).best({score.text}{smallest})", value, needs)
 
 
@@ -310,7 +318,7 @@ def _last(draw: Draw) -> Value:
 def _repeated(draw: Draw, step: str, start: Value, n: int, kind: Kind, size: int, **facts: Any) -> Value:
     """A loop of n reductions, each of the result of the one before."""
     text = f"loop({n}, lambda x: {step}, {start.text})"
-    return _reduction(draw, text, kind, (Choice("", start.depth + n - 1),), size, **facts)
+    return _reduction(draw, text, kind, (WrittenSelector("", start.depth + n - 1),), size, **facts)
 
 
 def _spread(draw: Draw) -> Value:

@@ -19,7 +19,8 @@ from gaugeblock.programs.generation.coverage import (
     read_by_reductions,
     source_constructs,
 )
-from gaugeblock.programs.generation.productions import ELEMENTWISE, Draw, Impossible, Kind, Value
+from gaugeblock.programs.generation.draw import Draw, Impossible, Kind, Value
+from gaugeblock.programs.generation.productions import ELEMENTWISE
 from gaugeblock.programs.interpreter import evaluate
 from gaugeblock.programs.language import functions as language
 from gaugeblock.programs.language.expression import SOp, Tokens
@@ -27,8 +28,8 @@ from gaugeblock.programs.language.operations import node_value
 from gaugeblock.programs.language.tree import Node, postorder
 from gaugeblock.programs.program import Program
 
-ATTEMPTS: Final = 60
-PROBES: Final = 32
+ATTEMPTS_PER_PROGRAM: Final = 60
+N_PROBE_INPUTS: Final = 32
 """How many inputs are drawn to see whether an expression depends on its input."""
 
 _SURFACE: Final = {
@@ -70,7 +71,7 @@ def generate(
     check_constructs((*(constructs or ()), *without))
     allowed = frozenset(CONSTRUCTS if constructs is None else constructs) - frozenset(without)
     tokens = None if vocab is None else tuple(vocab)
-    for attempt in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS_PER_PROGRAM):
         rng = np.random.default_rng([seed, attempt])
         plan = _plan(rng, f"generated_{seed}", size, depth, tokens, max_len, allowed)
         writer = _Writer(rng, plan)
@@ -150,9 +151,9 @@ def _vocabulary(rng: np.random.Generator) -> tuple[Any, ...]:
 def _probes(rng: np.random.Generator, plan: Plan) -> list[list[Any]]:
     """Inputs of a few lengths, most of them as long as can be."""
     if plan.graph:
-        return [GRAPHS.sample(rng, plan.vocab, plan.max_len) for _ in range(PROBES)]
-    lengths = [1, *[(plan.max_len + 1) // 2] * (PROBES // 4)]
-    lengths += [plan.max_len] * (PROBES - len(lengths))
+        return [GRAPHS.sample(rng, plan.vocab, plan.max_len) for _ in range(N_PROBE_INPUTS)]
+    lengths = [1, *[(plan.max_len + 1) // 2] * (N_PROBE_INPUTS // 4)]
+    lengths += [plan.max_len] * (N_PROBE_INPUTS - len(lengths))
     return [sample_tokens(rng, plan.vocab, n, few=i % 2 == 0) for i, n in enumerate(lengths)]
 
 

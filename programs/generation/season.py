@@ -11,13 +11,13 @@ from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.generation.generator import generate
 from gaugeblock.programs.program import Program
 
-VERSION: Final = 1
+SEASON_VERSION: Final = 1
 """Of how candidates are drawn and chosen; raised when the same seed gives another season."""
 
 SEED_BITS: Final = 512
 """Seeds have at most so many."""
 
-WITHOUT: Final = ("several outputs", "unique", "graph", "edges")
+CONSTRUCTS_LEFT_OUT: Final = ("several outputs", "unique", "graph", "edges")
 """Constructs left out: a case has one output, and what is asserted needs no proof; inputs are lists of tokens."""
 
 _NAME: Final = re.compile(r"season\(seed=(?P<seed>0|[1-9]\d{0,199}),index=(?P<index>0|[1-9]\d{0,8})\)")
@@ -47,7 +47,7 @@ def season_program(name: str) -> Program:
         size=int(rng.integers(4, 13)),
         depth=int(rng.choice([2, 3, 4], p=[0.5, 0.35, 0.15])),
         max_len=int(rng.integers(5, 9)),
-        without=WITHOUT,
+        without=CONSTRUCTS_LEFT_OUT,
     )
     return replace(
         program,
@@ -59,7 +59,7 @@ def season_program(name: str) -> Program:
 
 def derived(seed: int, index: int, purpose: str) -> int:
     """A number of 63 bits that nobody can guess who does not know the seed."""
-    digest = hashlib.sha256(f"gaugeblock season/{VERSION}/{purpose}/{seed}/{index}".encode()).digest()
+    digest = hashlib.sha256(f"gaugeblock season/{SEASON_VERSION}/{purpose}/{seed}/{index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

@@ -36,7 +36,7 @@ def _origin() -> tuple[str, int] | None:
     return None
 
 
-class Expression:
+class NamedNode:
     """What s-ops and selectors have in common: a name, and the line of the user's code that it was written in."""
 
     name: str | None = None
@@ -67,7 +67,7 @@ def _instead(problem: str) -> Callable[..., Any]:
     return method
 
 
-class SOp(Expression):
+class SOp(NamedNode):
     """A sequence operation: maps an input of length n to n values. Operators build new s-ops elementwise."""
 
     __hash__ = object.__hash__
@@ -214,7 +214,7 @@ def as_sop(value: Any) -> SOp:
     """The s-op itself, or a constant."""
     if isinstance(value, SOp):
         return value
-    if isinstance(value, Expression):
+    if isinstance(value, NamedNode):
         raise ProgramError("a selector stands where a value is needed: reduce it first, e.g. with .count()")
     try:
         return Constant(plain(value))
@@ -225,6 +225,6 @@ def as_sop(value: Any) -> SOp:
 
 
 def _binary(f: Callable[[Any, Any], Any], a: Any, b: Any) -> SOp:
-    if any(isinstance(x, Expression) and not isinstance(x, SOp) for x in (a, b)):
+    if any(isinstance(x, NamedNode) and not isinstance(x, SOp) for x in (a, b)):
         raise ProgramError("an s-op meets a selector: write key(...) or query(...) on both sides")
     return Elementwise(f, (as_sop(a), as_sop(b)))

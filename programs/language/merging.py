@@ -17,17 +17,30 @@ def merge(*roots: Node) -> tuple[Any, ...]:
     Functions of constants become constants. Merged nodes keep the name that came first and where it was written;
     a `.get` is marked unique if one of those merged is. The nodes given are left as they are.
     """
-    known: dict[tuple[Any, ...], Any] = {}
-    new: dict[int, Any] = {}
-    for node in postorder(*roots):
-        built = _folded(rebuilt(node, new))
-        merged = known.setdefault(signature(built), built)
+    return Merger()(*roots)
+
+
+class Merger:
+    """Merges expressions one after another (see `merge`): equal nodes of different calls are one object too."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], Any] = {}
+        self._merged: dict[Node, Any] = {}
+
+    def __call__(self, *roots: Node) -> tuple[Any, ...]:
+        for node in postorder(*roots, leaves=self._merged):
+            if node not in self._merged:
+                self._merged[node] = self._merge(node)
+        return tuple(self._merged[root] for root in roots)
+
+    def _merge(self, node: Node) -> Any:
+        built = _folded(rebuilt(node, {id(child): self._merged[child] for child in children(node)}))
+        merged = self._known.setdefault(signature(built), built)
         if (merged is built and built is not node) or merged.name is None:
             merged.name, merged.origin = node.name, node.origin
         if isinstance(node, Get) and node.unique:
             merged.unique = True
-        new[id(node)] = merged
-    return tuple(new[id(root)] for root in roots)
+        return merged
 
 
 def rebuilt(node: Node, new: dict[int, Any]) -> Any:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.language.expression import Constant, Expression, SOp, as_sop
+from gaugeblock.programs.language.expression import Constant, NamedNode, SOp, as_sop
 from gaugeblock.programs.language.operations import MISSING, Value, _Missing, key_holds, plain
 
 
-class Selector(Expression):
+class Selector(NamedNode):
     """Which keys each query attends to. `&`, `|`, `~` combine selectors; methods reduce values over them."""
 
     def selector(self) -> "Selector":
@@ -161,7 +161,7 @@ def _constant(default: Any) -> Any:
     """A default in the one form that values have."""
     if default is MISSING:
         return default
-    if isinstance(default, Expression):
+    if isinstance(default, NamedNode):
         raise ProgramError(
             f"a default is a constant, not {default!r}: write where(selector.any(), selector.get(x, default=0), other)"
         )

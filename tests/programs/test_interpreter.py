@@ -234,7 +234,7 @@ def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     inputs = [rng.integers(-10, 11, size=rng.integers(1, 7)).tolist() for _ in range(100)]
     whole = run(rank, inputs)
-    monkeypatch.setattr(interpreter_module, "PAIRS", 30)
+    monkeypatch.setattr(interpreter_module, "PAIRS_AT_ONCE", 30)
     assert run(rank, inputs) == whole == [run(rank, [xs])[0] for xs in inputs]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gaugeblock import programs
 from gaugeblock.programs import Program
-from gaugeblock.programs.analysis.analysis import is_causal
+from gaugeblock.programs.analysis.causality import is_causal
 
 DATA = json.loads((Path(__file__).parents[1] / "data" / "conformance.json").read_text())["programs"]
 ENTRIES = {entry["id"]: entry for entry in DATA}

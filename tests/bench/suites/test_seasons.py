@@ -228,7 +228,7 @@ def test_other_code_is_named(small: tuple[str, ...], monkeypatch: pytest.MonkeyP
     changed = record.model_copy(update={"cases": record.cases[::-1]})
     with pytest.raises(GaugeblockError, match=r"the first difference is case 1\. Versions differ: code"):
         reveal(SEED, made, changed)
-    monkeypatch.setattr(season_files, "VERSION", 99)
+    monkeypatch.setattr(season_files, "SEASON_VERSION", 99)
     with pytest.raises(GaugeblockError, match="season version 1 and this code makes those of 99"):
         reveal(SEED, made, record)
 
