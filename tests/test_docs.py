@@ -3,6 +3,7 @@
 import re
 import subprocess
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -29,7 +30,12 @@ WITH_PYTHON = [
 """test_contributing.py runs the steps of CONTRIBUTING.md."""
 
 
-@pytest.mark.parametrize("page", WITH_PYTHON, ids=name_of)
+SLOW = {"submitting.md"}
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, marks=[pytest.mark.slow] if p.name in SLOW else [], id=name_of(p)) for p in WITH_PYTHON]
+)
 def test_python_in_the_documents_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page run in order, with the same names; each line `expression  # -> value` is checked."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
@@ -41,7 +47,10 @@ def test_python_in_the_documents_runs(page: Path, tmp_path: Path, monkeypatch: p
 
 def test_few_blocks_of_python_are_not_run() -> None:
     reasons = {name_of(page): reasons_not_to_run(page.read_text(encoding="utf-8")) for page in PAGES}
-    assert {name: len(found) for name, found in reasons.items() if found} == {}
+    assert {name: len(those) for name, those in reasons.items() if those} == {
+        "docs/methods/swap.md": 1,
+        "docs/running/scale.md": 1,
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -59,12 +68,22 @@ def test_every_page_is_in_the_index() -> None:
     assert {page for page in PAGES if DOCS in page.parents} - {index} <= linked
 
 
-def test_documents_that_the_code_names_exist() -> None:
+def test_files_that_code_and_documents_name_exist() -> None:
+    """Those in docs/, and those of code that a document names with its folder."""
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    for path in map(ROOT.joinpath, tracked):
-        if path.suffix in {".py", ".md", ".toml", ".yml", ".html"} or path.name == "Makefile":
-            for name in re.findall(r"(?<![\w/.])docs/[\w/]+\.(?:md|py|svg)", path.read_text(encoding="utf-8")):
+    for path in (ROOT / name for name in tracked):
+        if path.suffix in {".py", ".md", ".toml", ".yml", ".html", ""} and path.is_file():
+            text = path.read_text(encoding="utf-8")
+            for name in re.findall(r"(?<![\w/.])docs/(?:\w+/)*[a-z_]+\.(?:md|py|svg)", text):
                 assert (ROOT / name).exists(), f"{path} names {name}"
+            for name in re.findall(r"`(\w+/[\w/]*\.py)`", text) if path in PAGES else ():
+                assert any(f"/{file}".endswith(f"/{name}") for file in tracked), f"{path} names {name}"
+
+
+def test_names_of_ours_that_documents_use_exist() -> None:
+    for page in PAGES:
+        for name in re.findall(r"`gaugeblock\.([\w.]+)\W", page.read_text(encoding="utf-8")):
+            resolve_name(f"gaugeblock.{name}")
 
 
 def rows() -> dict[str, list[str]]:

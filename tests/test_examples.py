@@ -1,4 +1,4 @@
-"""What the README and the examples say works."""
+"""The examples do what they say."""
 
 import importlib.util
 import json
@@ -12,7 +12,6 @@ import torch
 
 from gaugeblock.evaluation.evaluate import evaluate
 from gaugeblock.methods import check_method
-from support.documents import python_blocks, run_block
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,19 +26,10 @@ def example(name: str) -> ModuleType:
 
 
 def test_eap_by_hand_is_a_method_and_gives_what_eap_gives() -> None:
-    given = f"{ROOT}/examples/eap_by_hand.py:eap_by_hand"
-    check_method(given)
-    by_hand, ours = (evaluate(m, "sort/permute+pad#1").edge_scores for m in (given, "eap"))
+    method = f"{ROOT}/examples/eap_by_hand.py:eap_by_hand"
+    check_method(method)
+    by_hand, ours = (evaluate(m, "sort/permute+pad#1").edge_scores for m in (method, "eap"))
     assert by_hand == pytest.approx(ours, abs=1e-5)
-
-
-@pytest.mark.parametrize("document", ["README.md"])
-def test_python_in_the_documents_runs(document: str) -> None:
-    """Each line `expression  # -> value` is checked."""
-    blocks = python_blocks((ROOT / document).read_text())
-    assert blocks
-    for block in blocks:
-        run_block(block, {})
 
 
 def test_a_counting_head_of_sort_is_a_function_and_a_wrong_one_shows_where() -> None:
@@ -53,19 +43,19 @@ def test_a_counting_head_of_sort_is_a_function_and_a_wrong_one_shows_where() -> 
 
 def test_the_mlp_of_a_trained_model_is_a_function_of_the_sum_and_of_no_other_frequencies(tmp_path: Path) -> None:
     """A small model on few pairs: it fits what it was trained on, and generalises in part."""
-    model, found = example("swap_trained").main(["--p", "11", "--steps", "500", "--out", str(tmp_path)])
-    known, known_wrong = found["MLP: cos, sin of the sum"], found["  wrong frequencies"]
-    read, read_wrong = found["MLP: angle doubled, length kept"], found["  wrong frequencies, length kept"]
+    model, comparisons = example("swap_trained").main(["--p", "11", "--steps", "500", "--out", str(tmp_path)])
+    known, known_wrong = comparisons["MLP: cos, sin of the sum"], comparisons["  wrong frequencies"]
+    read, read_wrong = comparisons["MLP: angle doubled, length kept"], comparisons["  wrong frequencies, length kept"]
     for right, wrong in ((known, known_wrong), (read, read_wrong)):
         assert right.accuracy.estimate > wrong.accuracy.estimate + 0.2
         assert right.swapped_loss.estimate < wrong.swapped_loss.estimate - 0.5
         assert wrong.accuracy.estimate < 0.4
-    for comparison in found.values():  # each ran the model again: it is what it was
+    for comparison in comparisons.values():  # each ran the model again: it is what it was
         np.testing.assert_array_equal(comparison.losses, known.losses)
     assert model(torch.tensor(known.tokens))[:, -1].argmax(-1).tolist() == list(known.answers)
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["MLP: cos, sin of the sum"]["accuracy"]["estimate"] == known.accuracy.estimate
-    assert len(list(tmp_path.glob("*.svg"))) == len(figures) == len(found)
+    assert len(list(tmp_path.glob("*.svg"))) == len(figures) == len(comparisons)
 
 
 def test_twice_the_angle_of_two_points_is_the_angle_of_the_sum() -> None:

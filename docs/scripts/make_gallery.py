@@ -61,7 +61,7 @@ PICTURES = {
 }
 """Title: what the pictures show, and the commands that draw them."""
 
-FOUND = """## What a method found
+HITS = """## What a method found
 
 The circuit of a case, with the top edges of `eap` as hits (thick, ✓), misses (dashed, ○) and false alarms (dotted).
 
@@ -84,7 +84,7 @@ def main() -> None:
         parts += [_drawn(command) for command in commands]
     of = case("sort/permute+pad#1")
     circuit(of, evaluate("eap", of)).save(FOLDER / "sort-eap.svg")
-    PAGE.write_text("\n".join([*parts, FOUND]), encoding="utf-8")
+    PAGE.write_text("\n".join([*parts, HITS]), encoding="utf-8")
     print(PAGE)
 
 

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from gaugeblock.compiled.writing import write_text
-from gaugeblock.evaluation.scores import SCORES
+from gaugeblock.evaluation.scores import scores_of
 from gaugeblock.leaderboard.board import Leaderboard, read_leaderboard
 from gaugeblock.leaderboard.site.downloads import as_csv, results
 from gaugeblock.leaderboard.tables import interval_text, modes_table, number
 
 DOCS = Path(__file__).parents[1]
-COLUMNS = ("auprc", "precision_at_size", "node_skill", "port_skill", "cpr", "cmd", "circuit_f1")
 
 HEAD = """# Reference leaderboard: {name}
 
@@ -32,12 +31,21 @@ pairs, and count only what is recomputed.
 
 def table(board: Leaderboard) -> str:
     """The ranking."""
-    titles = ("rank", "method", "skill", "95 %", *(SCORES[c].label for c in COLUMNS), "seconds", "forward", "backward")
+    titles = (
+        "rank",
+        "method",
+        "skill",
+        "95 %",
+        *(score.label for score in scores_of("reference")),
+        "seconds",
+        "forward",
+        "backward",
+    )
     lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
     for row in board.rows:
         cells = ["" if row.control else "–" if row.rank is None else str(row.rank), f"`{row.method}`"]
         cells += [number(row.skill.estimate if row.skill else None), interval_text(row.skill)]
-        cells += [number(row.mean(column)) for column in COLUMNS]
+        cells += [number(row.mean(score.name)) for score in scores_of("reference")]
         cells += [number(row.cost(cost)) for cost in ("seconds", "forwards", "backwards")]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -55,20 +63,20 @@ def main() -> None:
     parser.add_argument("--cases", type=int, help="cases of the suite, where not all were run")
     parser.add_argument("--machine", required=True)
     parser.add_argument("--note", default="", help="a sentence on what is missing")
-    given = parser.parse_args()
-    board = read_leaderboard(given.folder)
+    options = parser.parse_args()
+    board = read_leaderboard(options.folder)
     head = HEAD.format(
-        name=given.name,
+        name=options.name,
         done=len(board.cases),
-        cases=given.cases or len(board.cases),
+        cases=options.cases or len(board.cases),
         methods=len(board.rows),
         ablations=", ".join(sorted({case.ablation for case in board.cases})),
     )
     done = [r for row in board.rows for cell in row.cells for r in cell.ok]
     versions = sorted({f"{k} {v}" for r in done for k, v in r.versions.items() if k != "code"})
     commits = sorted({r.commit[:10] for r in done if r.commit})
-    foot = f"{given.machine}; {datetime.date.today()}; commit {', '.join(commits)}; {', '.join(versions)}. "
-    foot += f"{sum(r.seconds or 0 for r in done):,.0f} seconds of methods in all. {given.note}"
+    foot = f"{options.machine}; {datetime.date.today()}; commit {', '.join(commits)}; {', '.join(versions)}. "
+    foot += f"{sum(r.seconds or 0 for r in done):,.0f} seconds of methods in all. {options.note}"
     parts = (
         head,
         table(board),
@@ -77,8 +85,8 @@ def main() -> None:
         modes_table(board),
         foot,
     )
-    write_text(DOCS / "leaderboard" / f"{given.name}.md", "\n\n".join(part.strip() for part in parts) + "\n")
-    write_text(DOCS / "leaderboard" / f"{given.name}.csv", "".join(as_csv(map(rounded, results(board)))))
+    write_text(DOCS / "leaderboard" / f"{options.name}.md", "\n\n".join(part.strip() for part in parts) + "\n")
+    write_text(DOCS / "leaderboard" / f"{options.name}.csv", "".join(as_csv(map(rounded, results(board)))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The table of the library, from the registry: `python docs/scripts/make_library.py` writes docs/programs/library.md, in half a minute.
+"""The table of the library: `python docs/scripts/make_library.py` writes docs/programs/library.md in half a minute.
 
 Compile times are CPU time of one thread, once, with everything imported; all else is the same on every machine.
 """

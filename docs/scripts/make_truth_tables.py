@@ -181,21 +181,21 @@ def measure(what: str, case_id: str, code: str, stale: bool) -> Record:
         if stale or known["code"] == code:
             return known
     torch.set_num_threads(1)
-    found: Record = {"id": case_id, "what": what, "code": code}
+    record: Record = {"id": case_id, "what": what, "code": code}
     try:
-        found |= MEASURES[what](load_case(case_id))
+        record |= MEASURES[what](load_case(case_id))
     except GaugeblockError as e:
-        found |= {"error": f"{type(e).__name__}: {e}", "seconds": {}}
+        record |= {"error": f"{type(e).__name__}: {e}", "seconds": {}}
     load_case.cache_clear()  # a worker measures many cases, and each holds all its activations
-    write_text(path, json.dumps(found, indent=1) + "\n")
-    return found
+    write_text(path, json.dumps(record, indent=1) + "\n")
+    return record
 
 
 def measure_all(jobs: Sequence[tuple[str, str]], workers: int, stale: bool) -> list[Record]:
     """Records in the order of the jobs (what, case id)."""
     code = versions()["code"]
-    found = Parallel(n_jobs=workers, return_as="generator")(delayed(measure)(*job, code, stale) for job in jobs)
-    return list(tqdm(found, total=len(jobs), unit="record"))
+    records = Parallel(n_jobs=workers, return_as="generator")(delayed(measure)(*job, code, stale) for job in jobs)
+    return list(tqdm(records, total=len(jobs), unit="record"))
 
 
 # --- the page about core -------------------------------------------------------------------------------------------
@@ -271,10 +271,10 @@ def _details(truths: Sequence[Record]) -> Iterable[list[str]]:
     for record in truths:
         if "error" in record:
             continue
-        own = [record["truth"][ablation] for ablation in ABLATIONS]
-        cells = [f"{' / '.join(map(str, t['classes']))}, {percent(t['kappa'])}" for t in own]
-        sets = " ".join(f"{len(t['sufficient'])}{t['found_by'][0]}" for t in own)
-        joint = " ".join(str(len(t["joint"])) for t in own)
+        by_ablation = [record["truth"][ablation] for ablation in ABLATIONS]
+        cells = [f"{' / '.join(map(str, t['classes']))}, {percent(t['kappa'])}" for t in by_ablation]
+        sets = " ".join(f"{len(t['sufficient'])}{t['found_by'][0]}" for t in by_ablation)
+        joint = " ".join(str(len(t["joint"])) for t in by_ablation)
         seconds = (f"{record['seconds'][what]:.1f}" for what in ("truth", "certificate"))
         yield [record["id"], *cells, sets, joint, *seconds]
 
@@ -372,20 +372,20 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help=f"{' and '.join(LONG)} too")
     parser.add_argument("--machine", default=f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}")
     parser.add_argument("--date", default=datetime.datetime.now(tz=datetime.UTC).date().isoformat())
-    given = parser.parse_args()
-    core = given.page == "core"
-    jobs = core_jobs(given.only) if core else library_jobs(given.only, given.long)
+    options = parser.parse_args()
+    core = options.page == "core"
+    jobs = core_jobs(options.only) if core else library_jobs(options.only, options.long)
     if not jobs:
-        parser.error(f"no case has {given.only!r} in its id")
-    records = measure_all(jobs, given.workers, given.stale)
+        parser.error(f"no case has {options.only!r} in its id")
+    records = measure_all(jobs, options.workers, options.stale)
     seconds = sum(sum(record["seconds"].values()) for record in records)
-    command = f"python docs/scripts/make_truth_tables.py {given.page}{' --long' if given.long else ''}"
-    text = core_page(records) if core else library_page(records, given.long)
-    text += FOOT.format(command=command, date=given.date, machine=given.machine, seconds=f"{seconds:,.0f}")
-    if given.only:
+    command = f"python docs/scripts/make_truth_tables.py {options.page}{' --long' if options.long else ''}"
+    text = core_page(records) if core else library_page(records, options.long)
+    text += FOOT.format(command=command, date=options.date, machine=options.machine, seconds=f"{seconds:,.0f}")
+    if options.only:
         print(text)
     else:
-        page = DOCS / "cases" / f"{given.page}.md"
+        page = DOCS / "cases" / f"{options.page}.md"
         write_text(page, text)
         print(page)
 
