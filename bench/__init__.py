@@ -16,7 +16,8 @@ __version__ = version("gaugeblock")
 if TYPE_CHECKING:
     from gaugeblock import compiled, methods, metrics, programs
     from gaugeblock.cases.case import case
-    from gaugeblock.comparison.compare import compare, swap_search
+    from gaugeblock.comparison.compare import compare
+    from gaugeblock.comparison.search import swap_search
     from gaugeblock.compiled.compiler import compile
     from gaugeblock.compiled.explain import explain
     from gaugeblock.compiled.loading import load
@@ -32,7 +33,8 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     submodules={"compiled", "methods", "metrics", "programs"},
     submod_attrs={
         "cases.case": ["case"],
-        "comparison.compare": ["compare", "swap_search"],
+        "comparison.compare": ["compare"],
+        "comparison.search": ["swap_search"],
         "compiled.compiler": ["compile"],
         "compiled.explain": ["explain"],
         "compiled.loading": ["load"],

@@ -1,4 +1,4 @@
-"""Expressions and values as short text, much as a program writes them."""
+"""The one printer of expressions and values: short text, much as a program writes them."""
 
 import operator
 from collections.abc import Callable, Mapping
@@ -27,8 +27,8 @@ from gaugeblock.programs.language.operations import (
 from gaugeblock.programs.language.selector import And, Get, Mean, Not, Or, Select, Sum
 from gaugeblock.programs.language.tree import Node
 
-DEEPEST: Final = 6
-"""Operands further below an expression are written as an ellipsis."""
+MAX_DEPTH: Final = 6
+"""Operands further below an expression are printed as an ellipsis."""
 
 SIGNS: Final[dict[Callable[..., Any], str]] = {
     operator.add: "+",
@@ -52,8 +52,12 @@ _FUNCTIONS: Final[dict[Callable[..., Any], str]] = {choose: "where", is_defined:
 _KINDS: Final[dict[type, str]] = {Local: "local", Strided: "strided", SameBlock: "same_block"}
 
 
-def shown(value: Any) -> str:
-    """A value as it stands in a cell: T and F for booleans, – for undefined, letters without quotation marks."""
+def value_text(value: Any) -> str:
+    """A value as it stands in a cell: T and F for booleans, – for undefined, letters without quotation marks.
+
+    >>> " ".join(map(value_text, [None, True, "a", 0.3333333, frozenset({2, 1}), (1, "b")]))
+    '– T a 0.3333 {1,2} (1,b)'
+    """
     match value:
         case None:
             return "–"
@@ -66,16 +70,20 @@ def shown(value: Any) -> str:
         case Fraction() if max(value.denominator, abs(value.numerator)) > 999:
             return f"{float(value):.3g}"
         case frozenset():
-            return "{" + ",".join(map(shown, sorted(value, key=repr))) + "}"
+            return "{" + ",".join(map(value_text, sorted(value, key=repr))) + "}"
         case tuple():
-            return "(" + ",".join(map(shown, value)) + ")"
+            return "(" + ",".join(map(value_text, value)) + ")"
     return str(value)
 
 
 @final
 @dataclass(frozen=True)
-class Spelling:
-    """Writes expressions, with names for what they are made of.
+class Printer:
+    """Prints expressions, with names for what they are made of.
+
+    >>> from gaugeblock.programs import key, query
+    >>> Printer().formula((key(Tokens()) == query(Tokens())).count())
+    '(key(tokens) == query(tokens)).count()'
 
     Attributes:
         names: by id, for nodes that are to be called so instead of by their own name.
@@ -85,7 +93,7 @@ class Spelling:
 
     def formula(self, node: Node) -> str:
         """The expression itself."""
-        return self._spelled(node, 0)
+        return self._printed(node, 0)
 
     def label(self, node: Node) -> str:
         """The name of an expression, or the expression."""
@@ -98,7 +106,7 @@ class Spelling:
 
     def _whole(self, node: Node, depth: int) -> str:
         """Something that stands between parentheses already: its name or its text."""
-        return self._name(node) or (self._spelled(node, depth) if depth <= DEEPEST else "…")
+        return self._name(node) or (self._printed(node, depth) if depth <= MAX_DEPTH else "…")
 
     def _part(self, node: Node, depth: int) -> str:
         """An operand: its name or its text, in parentheses where it needs them."""
@@ -112,7 +120,7 @@ class Spelling:
         text = self._whole(node, depth)
         return f"({text})" if infix and text not in (self._name(node), "…") else text
 
-    def _spelled(self, node: Node, depth: int) -> str:
+    def _printed(self, node: Node, depth: int) -> str:
         below = depth + 1
         match node:
             case Tokens() | Indices():
@@ -188,7 +196,7 @@ def _elementwise(f: Callable[..., Any], operands: list[str]) -> str:
     if f in _PREFIXES:
         return _PREFIXES[f] + operands[0]
     if isinstance(f, IsIn):
-        return f"{operands[0]}.isin({shown(f.values)})"
+        return f"{operands[0]}.isin({value_text(f.values)})"
     if isinstance(f, Round):
         return f"round({', '.join(operands)})"
     return f"{_FUNCTIONS.get(f) or _called(f)}({', '.join(operands)})"

@@ -1,41 +1,35 @@
-"""What a comparison of two models found: figures, tables, the worst examples, a picture."""
+"""The figures of a model and a swapped one on the same examples: what is lost, where, and in which examples."""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from io import StringIO
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import Any, Final, final
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from gaugeblock.metrics.bootstrap import Interval, mean_interval
-from gaugeblock.programs.printing import shown
-
-if TYPE_CHECKING:
-    from rich.console import Group
-
-    from gaugeblock.pictures.svg import Picture
+from gaugeblock.programs.printing import value_text
 
 N_WORST: Final = 5
 
-DUST: Final = 1e-9
+ROUNDING_DIVERGENCE: Final = 1e-9
 """Divergences up to this are rounding."""
 
-NOISE: Final = 1e-7
+LEAST_LOSS_TO_RECOVER: Final = 1e-7
 """A baseline whose loss is above the model's by less, relative to 1 + loss, loses nothing that could be recovered."""
 
-RESAMPLES: Final = 2000
-"""Of the bootstrap; fewer, but at least 100, where examples are so many that DRAWN would be passed."""
+MAX_RESAMPLES: Final = 2000
+"""Resamples of the bootstrap; fewer, but at least 100, where examples are so many that MAX_DRAWN would be passed."""
 
-DRAWN: Final = 2**23
+MAX_DRAWN: Final = 2**23
 
-MANY: Final = 100
+MAX_NUMBERS_GROUPED: Final = 100
 """Different numbers that a model may give and still be looked at by output."""
 
 
 @final
 @dataclass(frozen=True)
-class Part:
+class PositionGroup:
     """The positions that have something in common: `label` is their place in the row, or the model's answer there."""
 
     label: Any
@@ -51,7 +45,7 @@ class Example:
 
     Attributes:
         index: in the data.
-        tokens: spelled, PAD at the end left out.
+        tokens: by their names, where they have some; PAD at the end is left out.
         answers: compared position -> what the model and the swapped one say there.
         agreed: compared position -> whether that is the same.
         divergence: mean over its compared positions.
@@ -66,10 +60,9 @@ class Example:
     worst: int
 
 
-@final
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
-    """A model and a swapped one on the same examples; `print` shows it, `picture` draws it.
+class Figures:
+    """A model and a swapped one on the same examples.
 
     Arrays have one entry per compared position, row after row of `tokens`. Intervals are 95 % bootstrap intervals
     over examples; means run over positions, each of equal weight.
@@ -82,7 +75,7 @@ class Comparison:
         agreed: 1 where these are the same, 0 where not; between where largest logits tie, |A ∩ B| / |A ∪ B|.
         divergences: KL(model ‖ swapped) in nats, or the squared difference of numbers.
         losses, swapped_losses, baseline_losses: cross-entropy in nats, or squared error; no third without a baseline.
-        spelling: the tokens by id, where they have names; their last one is PAD.
+        token_names: the tokens by id, where they have names; the last one is PAD.
         seed: of the bootstrap.
     """
 
@@ -97,7 +90,7 @@ class Comparison:
     losses: Float[np.ndarray, " positions"]
     swapped_losses: Float[np.ndarray, " positions"]
     baseline_losses: Float[np.ndarray, " positions"] | None = None
-    spelling: tuple[Any, ...] = ()
+    token_names: tuple[Any, ...] = ()
     seed: int = 0
 
     @cached_property
@@ -117,17 +110,17 @@ class Comparison:
 
     @cached_property
     def loss(self) -> Interval:
-        """Of the model."""
+        """Mean loss of the model."""
         return self._mean(self.losses)
 
     @cached_property
     def swapped_loss(self) -> Interval:
-        """Of the swapped model."""
+        """Mean loss of the swapped model."""
         return self._mean(self.swapped_losses)
 
     @cached_property
     def baseline_loss(self) -> Interval | None:
-        """Of the baseline, if one was given."""
+        """Mean loss of the baseline, if one was given."""
         return None if self.baseline_losses is None else self._mean(self.baseline_losses)
 
     @cached_property
@@ -144,7 +137,7 @@ class Comparison:
         kept = np.bincount(self.examples, self.baseline_losses - self.swapped_losses)
         rows = np.unique(self.examples)
         lost, kept = lost[rows], kept[rows]
-        if lost.sum() <= NOISE * len(self.examples) * (1 + self.losses.mean()):
+        if lost.sum() <= LEAST_LOSS_TO_RECOVER * len(self.examples) * (1 + self.losses.mean()):
             return None
         estimate = float(kept.sum() / lost.sum())
         drawn = np.random.default_rng(self.seed).integers(len(rows), size=(self._n_resamples, len(rows)))
@@ -154,21 +147,38 @@ class Comparison:
         low, high = np.quantile(kept[drawn].sum(axis=1) / spans, [0.025, 0.975])
         return Interval(estimate, float(low), float(high), len(rows))
 
-    @cached_property
-    def by_position(self) -> tuple[Part, ...]:
-        """One part per compared column of `tokens`."""
-        return tuple(self._part(place, self.places == place) for place in np.unique(self.places).tolist())
+    @property
+    def measure(self) -> str:
+        """What the divergence is, in words."""
+        return "squared difference" if self.numeric else "KL, nats"
+
+    def by_name(self) -> list[tuple[str, Interval]]:
+        """The figures of the whole that are defined, under the names that tables and pictures give them."""
+        named = [
+            ("accuracy", self.accuracy),
+            (self.measure, self.divergence),
+            ("loss of the model", self.loss),
+            ("loss of the swapped", self.swapped_loss),
+            ("loss of the baseline", self.baseline_loss),
+            ("loss recovered", self.loss_recovered),
+        ]
+        return [(name, interval) for name, interval in named if interval is not None]
 
     @cached_property
-    def by_output(self) -> tuple[Part, ...]:
-        """One part per answer of the model, the most frequent first; none where there are more than MANY numbers."""
+    def by_position(self) -> tuple[PositionGroup, ...]:
+        """One group per compared column of `tokens`."""
+        return tuple(self._group(place, self.places == place) for place in np.unique(self.places).tolist())
+
+    @cached_property
+    def by_output(self) -> tuple[PositionGroup, ...]:
+        """One group per answer of the model, the most frequent first; none of more than MAX_NUMBERS_GROUPED numbers."""
         kinds = [(type(answer), answer) for answer in self.answers]  # True is not 1
         codes = {kind: code for code, kind in enumerate(dict.fromkeys(kinds))}
-        if self.numeric and len(codes) > MANY:
+        if self.numeric and len(codes) > MAX_NUMBERS_GROUPED:
             return ()
-        own = np.array([codes[kind] for kind in kinds])
-        parts = [self._part(answer, own == code) for (_, answer), code in codes.items()]
-        return tuple(sorted(parts, key=lambda part: -part.n))
+        code_of = np.array([codes[kind] for kind in kinds])
+        groups = [self._group(answer, code_of == code) for (_, answer), code in codes.items()]
+        return tuple(sorted(groups, key=lambda group: -group.n))
 
     @cached_property
     def worst(self) -> tuple[Example, ...]:
@@ -176,12 +186,12 @@ class Comparison:
         counts = np.maximum(np.bincount(self.examples), 1)
         means = np.bincount(self.examples, self.divergences) / counts
         order = np.argsort(-means, kind="stable")[:N_WORST]
-        return tuple(self._example(int(row), float(means[row])) for row in order if means[row] > DUST)
+        return tuple(self._example(int(row), float(means[row])) for row in order if means[row] > ROUNDING_DIVERGENCE)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the values of single positions, as plain data for JSON."""
 
-        def part(of: Part) -> dict[str, Any]:
+        def group(of: PositionGroup) -> dict[str, Any]:
             return {"n": of.n, "accuracy": asdict(of.accuracy), "divergence": asdict(of.divergence)}
 
         def interval(of: Interval | None) -> dict[str, Any] | None:
@@ -197,44 +207,20 @@ class Comparison:
             "swapped_loss": asdict(self.swapped_loss),
             "baseline_loss": interval(self.baseline_loss),
             "loss_recovered": interval(self.loss_recovered),
-            "by_position": [{"position": p.label, **part(p)} for p in self.by_position],
-            "by_output": [{"output": _plain(p.label), **part(p)} for p in self.by_output],
+            "by_position": [{"position": g.label, **group(g)} for g in self.by_position],
+            "by_output": [{"output": _plain(g.label), **group(g)} for g in self.by_output],
             "worst": [
                 {
                     "index": e.index,
                     "divergence": e.divergence,
                     "tokens": [_plain(token) for token in e.tokens],
                     "positions": list(e.answers),
-                    "model": [_plain(own) for own, _ in e.answers.values()],
-                    "swapped": [_plain(other) for _, other in e.answers.values()],
+                    "model": [_plain(answer) for answer, _ in e.answers.values()],
+                    "swapped": [_plain(answer) for _, answer in e.answers.values()],
                 }
                 for e in self.worst
             ],
         }
-
-    def table(self) -> "Group":
-        """For a terminal: the figures, by position, by output, and the worst examples."""
-        from gaugeblock.comparison.tables import tables
-
-        return tables(self)
-
-    def picture(self) -> "Picture":
-        """Accuracy and divergence by position, and the worst examples."""
-        from gaugeblock.comparison.tables import comparison
-
-        return comparison(self)
-
-    def __repr__(self) -> str:
-        named = {"accuracy": self.accuracy, "divergence": self.divergence, "loss_recovered": self.loss_recovered}
-        shown = (f"{name}={interval.estimate:.3g}" for name, interval in named.items() if interval is not None)
-        return f"Comparison({', '.join(shown)})"
-
-    def __str__(self) -> str:
-        from rich.console import Console
-
-        out = StringIO()
-        Console(file=out, width=100).print(self.table())
-        return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).rstrip()
 
     def _mean(self, values: Float[np.ndarray, " positions"], among: Any = slice(None)) -> Interval:
         rows = self.examples[among].tolist()
@@ -242,26 +228,28 @@ class Comparison:
 
     @property
     def _n_resamples(self) -> int:
-        return max(100, min(RESAMPLES, DRAWN // len(self.tokens)))
+        return max(100, min(MAX_RESAMPLES, MAX_DRAWN // len(self.tokens)))
 
-    def _part(self, label: Any, among: Bool[np.ndarray, " positions"]) -> Part:
-        return Part(label, int(among.sum()), self._mean(self.agreed, among), self._mean(self.divergences, among))
+    def _group(self, label: Any, among: Bool[np.ndarray, " positions"]) -> PositionGroup:
+        return PositionGroup(
+            label, int(among.sum()), self._mean(self.agreed, among), self._mean(self.divergences, among)
+        )
 
     def _example(self, row: int, divergence: float) -> Example:
-        own = np.flatnonzero(self.examples == row)
-        places = self.places[own].tolist()
+        entries = np.flatnonzero(self.examples == row)
+        places = self.places[entries].tolist()
         ids = self.tokens[row].tolist()
-        while self.spelling and ids[-1] == len(self.spelling) - 1:
+        while self.token_names and ids[-1] == len(self.token_names) - 1:
             ids.pop()
         return Example(
             index=row,
-            tokens=tuple(self.spelling[i] if self.spelling else i for i in ids),
-            answers={p: (self.answers[i], self.swapped_answers[i]) for p, i in zip(places, own.tolist())},
-            agreed={p: bool(self.agreed[i] == 1) for p, i in zip(places, own.tolist())},
+            tokens=tuple(self.token_names[i] if self.token_names else i for i in ids),
+            answers={p: (self.answers[i], self.swapped_answers[i]) for p, i in zip(places, entries.tolist())},
+            agreed={p: bool(self.agreed[i] == 1) for p, i in zip(places, entries.tolist())},
             divergence=divergence,
-            worst=places[int(self.divergences[own].argmax())],
+            worst=places[int(self.divergences[entries].argmax())],
         )
 
 
 def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, (bool, int, float, str)) else shown(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else value_text(value)

@@ -1,23 +1,18 @@
 """A compiled head's attention beside the selector it carries out."""
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
+from gaugeblock.compiled.edges.graph import hook_of
 from gaugeblock.compiled.lowered.operations import BOS, INDICES, PRESENT, Attention
-from gaugeblock.compiled.lowered.semantics import run
+from gaugeblock.compiled.lowered.semantics import pattern, run
 from gaugeblock.compiled.model import CompiledModel
-from gaugeblock.pictures.grid import (
-    PAD,
-    ROW,
-    DrawCell,
-    Labels,
-    Side,
-    draw,
-)
+from gaugeblock.pictures.grid import PAD, ROW, DrawCell, Labels, Side, draw
 from gaugeblock.pictures.svg import Canvas, Picture
 from gaugeblock.programs.errors import ProgramError
 
@@ -43,23 +38,18 @@ def attention(model: CompiledModel, xs: Any, which: str | None = None) -> Pictur
     """
     heads = _chosen(model, which)
     tokens = model.encode([model.program.check(xs, model.lowered.max_len)])
-    codes = {name: own[0] for name, own in run(model.lowered, tokens.cpu().numpy()).items()}
-    hooks = {site: f"blocks.{_place(site)[0]}.attn.hook_pattern" for site, _ in heads}
+    codes = run(model.lowered, tokens.cpu().numpy())
+    hooks = {site: hook_of(f"{site}.pattern", model.hooked.cfg.n_layers) for site, _ in heads}
     with torch.no_grad():
-        _, cache = model.hooked.run_with_cache(tokens, names_filter=list(hooks.values()))
+        _, cache = model.hooked.run_with_cache(tokens, names_filter=[hook.point for hook in hooks.values()])
     canvas, y, words = Canvas(), 0.0, []
     for site, op in heads:
-        pattern = cache[hooks[site]][0, _place(site)[1], 1:].double().cpu().numpy()
-        compared = _compare(model, codes, site, op, pattern)
+        seen = cache[hooks[site].point][0, hooks[site].head, 1:].double().cpu().numpy()
+        selector, _ = pattern(op, codes, model.real(tokens).cpu().numpy())
+        compared = _compare(model, {name: row[0] for name, row in codes.items()}, site, op, selector[0, 1:], seen)
         words.append(f"{compared.title}: {compared.caption}")
         y = _draw(canvas, compared, y) + GAP
     return canvas.picture(f"Selectors and attention of {model.program.name}", "; ".join(words))
-
-
-def _place(site: str) -> tuple[int, int]:
-    """Layer and head of `a0.h1`."""
-    layer, _, head = site.removeprefix("a").partition(".h")
-    return int(layer), int(head)
 
 
 @final
@@ -80,21 +70,25 @@ class _Compared:
 def _chosen(model: CompiledModel, which: str | None) -> list[tuple[str, Attention]]:
     sites = model.provenance.sites
     heads = [(sites[op.name], op) for op in model.lowered.operations if isinstance(op, Attention)]
-    heads = sorted(heads, key=lambda head: _place(head[0]))
-    found = [(site, op) for site, op in heads if which is None or which in (site, op.name, *op.outs)]
-    if not found:
+    heads = sorted(heads, key=lambda head: [int(number) for number in re.findall(r"\d+", head[0])])
+    chosen = [(site, op) for site, op in heads if which is None or which in (site, op.name, *op.outs)]
+    if not chosen:
         program = model.program.name
         if not heads:
             raise ProgramError(f"program {program!r} compiles to no heads: it works on each position by itself")
         known = ", ".join(f"{site} ({', '.join(op.outs)})" for site, op in heads)
         raise ProgramError(f"the model of {program!r} has no head {which!r}; it has {known}")
-    return found
+    return chosen
 
 
 def _compare(
-    model: CompiledModel, codes: dict[str, np.ndarray], site: str, op: Attention, pattern: np.ndarray
+    model: CompiledModel,
+    codes: dict[str, np.ndarray],
+    site: str,
+    op: Attention,
+    expected: np.ndarray,
+    pattern: np.ndarray,
 ) -> _Compared:
-    expected = _weights(op, _selected(op, codes))
     worst = float(np.abs(pattern - expected).max())
     without_sink = op.counts_sink and op.sink > 1
     if without_sink:
@@ -123,29 +117,6 @@ def _compare(
         keys=tuple(side("key", name, ("BOS",)) for name in keys or [INDICES]),
         queries=tuple(side("query", name, ()) for name in queries or [INDICES]),
     )
-
-
-def _selected(op: Attention, codes: dict[str, np.ndarray]) -> Bool[np.ndarray, "query key"]:
-    """What the lowered program selects at the queries of the input; the start token is no key of its own."""
-    n = len(codes[PRESENT]) - 1
-    selected = np.ones((n, n), dtype=bool)
-    for condition in op.conditions:
-        keys = codes[condition.key][None, 1:]
-        queries = np.zeros((n, 1), dtype=int) if condition.query is None else codes[condition.query][1:, None]
-        holds = condition.table[np.maximum(keys, 0), np.maximum(queries, 0)]
-        selected &= holds & (keys >= 0) & (queries >= 0)
-    if op.ranking is not None:
-        levels = codes[op.ranking.variable][None, 1:]
-        height = np.where(selected & (levels >= 0), op.ranking.levels[np.maximum(levels, 0)], -1)
-        selected &= height == height.max(-1, keepdims=True)
-    return selected
-
-
-def _weights(op: Attention, selected: np.ndarray) -> Float[np.ndarray, "query key"]:
-    """The selector as attention: equal weights, and the start token's first."""
-    sink = np.full(len(selected), op.sink) if op.counts_sink else (~selected.any(-1)).astype(float)
-    weights = np.concatenate([sink[:, None], selected.astype(float)], axis=1)
-    return weights / weights.sum(-1, keepdims=True)
 
 
 def _without_sink(weights: np.ndarray, sink: float) -> Float[np.ndarray, "query key"]:

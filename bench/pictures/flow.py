@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, final
 
-from gaugeblock.pictures.grid import value_text
+from gaugeblock.pictures.grid import draw_value
 from gaugeblock.pictures.run_trace import Head, Row, Trace, trace
 from gaugeblock.pictures.svg import Canvas, Picture, text_width
-from gaugeblock.programs.printing import shown
+from gaugeblock.programs.printing import value_text
 from gaugeblock.programs.program import Program
 
 WIDTH: Final = 1200.0  # panels stand beside each other as far as they fit into it
@@ -41,7 +41,7 @@ def flow(program: Program, xs: Any) -> Picture:
         y = _layer(canvas, grid, y, title, [_head(canvas, grid, traced, head, room) for head in heads])
         y = _strips(canvas, grid, y, "position by position", traced.between[layer])
     _strips(canvas, grid, y, "output", traced.outputs, output=True)
-    given, result = (" ".join(map(shown, row.values)) for row in (traced.tokens, traced.outputs[0]))
+    given, result = (" ".join(map(value_text, row.values)) for row in (traced.tokens, traced.outputs[0]))
     return canvas.picture(f"How {program.name} works on {given}", f"The first output is {result}")
 
 
@@ -67,7 +67,7 @@ class _Grid:
         rows = [traced.tokens, *traced.inputs, *traced.outputs, *(row for rows in traced.between for row in rows)]
         for head in traced.heads:
             rows += [row for rows in _rows(traced, head) for _, row, _ in rows]
-        widest = max(text_width(shown(value), 12) for row in rows for value in row.values)
+        widest = max(text_width(value_text(value), 12) for row in rows for value in row.values)
         cell = min(max(26.0, widest + 10), 76.0)
         panel = max(NAMES + traced.length * cell + 2 * PAD, NARROWEST)
         most = max(Counter(head.layer for head in traced.heads).values(), default=1)
@@ -200,4 +200,4 @@ def _values(
         left = grid.column(x, i) - grid.cell / 2
         if boxed:
             canvas.rect(left + 1.5, y + 1.5, grid.cell - 3, ROW - 3, fill="paper", stroke="line", radius=4)
-        value_text(canvas, grid.column(x, i), y + ROW / 2, value, grid.cell - 5, strong=strong)
+        draw_value(canvas, grid.column(x, i), y + ROW / 2, value, grid.cell - 5, strong=strong)

@@ -6,7 +6,7 @@ from typing import Any, Final, final
 
 from gaugeblock.pictures.run_trace import Row
 from gaugeblock.pictures.svg import Canvas, Number, text_width
-from gaugeblock.programs.printing import shown
+from gaugeblock.programs.printing import value_text
 
 CELL: Final = 26.0
 WIDEST: Final = 76.0  # of a cell, with a value in it
@@ -53,7 +53,7 @@ class Labels:
 
     def cell_width(self, least: Number = CELL) -> float:
         """Wide enough for the values above and below."""
-        texts = [shown(v) for side in (*self.above, *self.below) for v in side.values]
+        texts = [value_text(v) for side in (*self.above, *self.below) for v in side.values]
         return min(max([least, *(text_width(t, SIZE) + 6 for t in texts)]), WIDEST)
 
     def margin(self) -> float:
@@ -100,7 +100,7 @@ def draw(
 
 def _column(side: Side) -> float:
     """The width of a column of values beside the cells."""
-    widest = max(text_width(shown(v), SIZE, bold=side.strong) for v in side.values)
+    widest = max(text_width(value_text(v), SIZE, bold=side.strong) for v in side.values)
     return min(max(text_width(side.title, 11), widest), NAME) + 2 * PAD
 
 
@@ -109,7 +109,7 @@ def _across(canvas: Canvas, side: Side, x: float, y: float, width: float, margin
         room, about = margin - PAD, _about(side)
         canvas.text(x - PAD, y, side.title, anchor="end", colour="soft", width=room, tip=about, role="name")
     for i, value in enumerate(side.values):
-        value_text(canvas, x + (i + 0.5) * width, y, value, width - 4, strong=side.strong)
+        draw_value(canvas, x + (i + 0.5) * width, y, value, width - 4, strong=side.strong)
 
 
 def _down(canvas: Canvas, side: Side, x: float, y: float, row: Number) -> None:
@@ -127,14 +127,14 @@ def _down(canvas: Canvas, side: Side, x: float, y: float, row: Number) -> None:
         role="name",
     )
     for i, value in enumerate(side.values):
-        value_text(canvas, middle, y + ROW + (i + 0.5) * row, value, width - PAD, strong=side.strong)
+        draw_value(canvas, middle, y + ROW + (i + 0.5) * row, value, width - PAD, strong=side.strong)
 
 
-def value_text(
+def draw_value(
     canvas: Canvas, x: float, y: float, value: Any, width: float, *, strong: bool = False, size: Number = SIZE
 ) -> None:
     """A value in the middle of a cell; undefined ones are marked."""
-    text, colour = shown(value), "soft" if value is None else "ink"
+    text, colour = value_text(value), "soft" if value is None else "ink"
     tip = "undefined" if value is None else None
     canvas.text(x, y, text, size=size, anchor="middle", colour=colour, bold=strong, width=width, tip=tip, role="value")
 

@@ -14,7 +14,7 @@ from gaugeblock.programs.language.merging import merge
 from gaugeblock.programs.language.operations import node_value
 from gaugeblock.programs.language.selector import Get, Mean, Select, Selector, Sum
 from gaugeblock.programs.language.tree import Node, children, postorder
-from gaugeblock.programs.printing import Spelling, is_any, is_count
+from gaugeblock.programs.printing import Printer, is_any, is_count
 from gaugeblock.programs.program import Program
 
 LONGEST: Final = 40
@@ -116,11 +116,11 @@ def trace(program: Program, xs: Any) -> Trace:
     selections = _selections(tokens, [group[0].selector for group in groups.values()])
     outputs = output.operands if len(program.outputs) > 1 else (output,)
     names = _names([n for group in groups.values() for n in group], outputs)
-    spelling = Spelling(names)
-    rows = _rows(tokens, [n for n in layers if isinstance(n, SOp)], spelling)
+    printer = Printer(names)
+    rows = _rows(tokens, [n for n in layers if isinstance(n, SOp)], printer)
     heads = []
     for group, candidates in zip(groups.values(), selections, strict=True):
-        heads.append(_head(group, layers[group[0]], rows, spelling, candidates))
+        heads.append(_head(group, layers[group[0]], rows, printer, candidates))
     read = {id(x) for n in layers if isinstance(n, (Get, Mean, Sum)) for x in _read(n)}
     between: list[list[Row]] = [[] for _ in range(layers[output] + 1)]
     for node in layers:
@@ -146,11 +146,11 @@ def _input_of(program: Program) -> SOp:
     return Tokens("tokens", node_value) if program.graph else Tokens()
 
 
-def _rows(tokens: list[Any], nodes: Sequence[SOp], spelling: Spelling) -> dict[int, Row]:
+def _rows(tokens: list[Any], nodes: Sequence[SOp], printer: Printer) -> dict[int, Row]:
     rows = {}
     for node, column in zip(nodes, evaluate(nodes, [tokens]), strict=True):
         values = tuple(column.values[c] for c in column.codes[0].tolist())
-        rows[id(node)] = Row(spelling.label(node), spelling.formula(node), values, isinstance(node, Constant))
+        rows[id(node)] = Row(printer.label(node), printer.formula(node), values, isinstance(node, Constant))
     return rows
 
 
@@ -170,7 +170,7 @@ def _power_of_two(n: int) -> int:
     return 1 << n
 
 
-def _head(group: _Group, layer: int, rows: dict[int, Row], spelling: Spelling, candidates: np.ndarray) -> Head:
+def _head(group: _Group, layer: int, rows: dict[int, Row], printer: Printer, candidates: np.ndarray) -> Head:
     first = group[0]
     selected, score = candidates, None
     if isinstance(first, Get) and first.score is not None:
@@ -179,12 +179,12 @@ def _head(group: _Group, layer: int, rows: dict[int, Row], spelling: Spelling, c
     compared = [n for n in postorder(first.selector, leaves=_sops(first.selector)) if isinstance(n, Select)]
     keys = {id(s.key): rows[id(s.key)] for s in compared if not isinstance(s.key, Constant)}
     queries = {id(s.query): rows[id(s.query)] for s in compared if not isinstance(s.query, Constant)}
-    reductions = tuple(Reduction(spelling.names[id(n)], rows[id(n.value)], rows[id(n)]) for n in group)
+    reductions = tuple(Reduction(printer.names[id(n)], rows[id(n.value)], rows[id(n)]) for n in group)
     return Head(
         name=reductions[0].name,
         layer=layer,
         selector=first.selector.name,
-        formula=spelling.formula(first.selector),
+        formula=printer.formula(first.selector),
         keys=tuple(keys.values()),
         queries=tuple(queries.values()),
         score=score,

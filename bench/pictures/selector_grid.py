@@ -6,7 +6,7 @@ from gaugeblock.pictures.grid import PAD, ROW, Labels, Side, draw
 from gaugeblock.pictures.run_trace import Head, Trace, trace
 from gaugeblock.pictures.svg import Canvas, Picture, text_width
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.printing import shown
+from gaugeblock.programs.printing import value_text
 from gaugeblock.programs.program import Program
 
 GAP: Final = 34.0
@@ -28,7 +28,7 @@ def selector_grid(program: Program, xs: Any, which: str | None = None) -> Pictur
     for head in heads:
         y = _grid(canvas, traced, head, y) + GAP
     _legend(canvas, y - GAP + PAD, any(head.score is not None for head in heads))
-    given = " ".join(map(shown, traced.tokens.values))
+    given = " ".join(map(value_text, traced.tokens.values))
     title = f"What {program.name} selects on {given}"
     return canvas.picture(title, "; ".join(_in_words(head) for head in heads))
 

@@ -4,7 +4,6 @@ Colours are names of `COLOURS`, written as classes with a light and a dark versi
 reader's preference and needs neither scripts nor CSS variables, which many SVG viewers do not know.
 """
 
-import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any, Final, Literal, final
+
+from gaugeblock.compiled.writing import write_text
 
 Anchor = Literal["start", "middle", "end"]
 Number = int | float
@@ -82,14 +83,7 @@ class Picture:
 
     def save(self, path: str | Path) -> None:
         """Write the SVG file, whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            part.write_text(self.svg, encoding="utf-8")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_text(path, self.svg)
 
 
 @final

@@ -11,7 +11,7 @@ from gaugeblock.pictures.flow import flow
 from gaugeblock.pictures.stream import residual_stream
 from gaugeblock.pictures.svg import Picture
 from gaugeblock.programs.errors import GaugeblockError
-from gaugeblock.programs.printing import shown
+from gaugeblock.programs.printing import value_text
 from gaugeblock.results.files import picture_path
 from gaugeblock.results.records import CasePicture
 
@@ -28,7 +28,7 @@ def write_pictures(case: Case, out: str | Path) -> list[CasePicture]:
     The input is one of the case's own clean ones.
     """
     xs = shown_input(case)
-    words = " ".join(map(shown, xs))
+    words = " ".join(map(value_text, xs))
     found = []
     for kind, caption, draw in _kinds(case, xs):
         try:

@@ -15,10 +15,10 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import gaugeblock as gb
-from gaugeblock.comparison import compare as comparing
-from gaugeblock.comparison import figures as comparison
-from gaugeblock.comparison.compare import MEAN, ZERO, compare, swap_search
-from gaugeblock.comparison.tables import found_table
+from gaugeblock.comparison import question
+from gaugeblock.comparison.compare import compare
+from gaugeblock.comparison.figures import N_WORST
+from gaugeblock.comparison.search import MEAN, ZERO, search_table, swap_search
 from gaugeblock.compiled.swapping.components import From, Mean, Zero
 from gaugeblock.metrics.agreement import accuracy, kl_divergence
 from gaugeblock.programs.errors import InputError, UnknownName
@@ -134,7 +134,7 @@ def test_every_figure_is_what_numpy_says(seed: int, targets: Any, ties: bool) ->
     assert sum(x.n for x in found.by_output) == graded.sum()
 
     means = [kl_divergence(p[i : i + 1], q[i : i + 1], graded[i : i + 1]) or 0.0 for i in range(N)]
-    order = sorted(range(N), key=lambda i: (-means[i], i))[: comparison.N_WORST]
+    order = sorted(range(N), key=lambda i: (-means[i], i))[:N_WORST]
     assert [x.index for x in found.worst] == [i for i in order if means[i] > 0]
     for x in found.worst:
         assert x.tokens == tuple(tokens[x.index])
@@ -234,7 +234,7 @@ def test_numbers_are_compared_as_numbers() -> None:
 
 def test_batches_and_equal_positions_change_nothing(sort: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = compare(sort.model, broken(sort.model), sort, baseline=9.0)
-    monkeypatch.setattr(comparing, "AT_ONCE", 1)
+    monkeypatch.setattr(question, "MAX_NUMBERS_AT_ONCE", 1)
     single = compare(sort.model, broken(sort.model), sort, baseline=9.0)
     assert (single.answers, single.swapped_answers) == (whole.answers, whole.swapped_answers)
     np.testing.assert_allclose(single.divergences, whole.divergences, atol=1e-5)
@@ -276,7 +276,7 @@ def test_a_search_ranks_candidates_at_every_site(sort: Any) -> None:
             np.testing.assert_array_equal(beside.baseline_losses, alone.baseline_losses)
             assert beside.loss_recovered == alone.loss_recovered
     out = StringIO()
-    Console(file=out, width=100).print(found_table(found))
+    Console(file=out, width=100).print(search_table(found))
     text = out.getvalue()
     assert all(site in text for site in sites)
     assert "m0 by weaker does not fit: m0 is no head" in text

@@ -22,7 +22,7 @@ from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.interpreter import evaluate
 from gaugeblock.programs.language.expression import Tokens
 from gaugeblock.programs.language.functions import indices
-from gaugeblock.programs.printing import Spelling
+from gaugeblock.programs.printing import Printer
 from support.pictures import assert_readable, marked, parsed
 
 Pairs = set[tuple[int, int]]
@@ -230,7 +230,7 @@ def test_what_cannot_be_drawn_is_refused():
     ],
 )
 def test_expressions_are_written_so_that_python_reads_them_back(node, text):
-    formula = Spelling().formula(node)
+    formula = Printer().formula(node)
     assert formula == text
     names = {"tokens": tokens, "indices": indices, "key": key, "query": query, "local": local, "causal": causal}
     again = eval(formula, {**names, "everything": everything, "where": where})
