@@ -90,7 +90,7 @@ def show(
     print(f"tags         {', '.join(program.tags) or 'none'}")
     print(f"domain       {program.domain.description}\n")
     for xs, output in zip(examples, outputs):
-        print(f"{_shown(xs)}  ->  {_shown(output)}")
+        print(f"{_values_text(xs)}  ->  {_values_text(output)}")
     print("\n" + str(explain(program)).partition("\n\n")[2])
 
 
@@ -123,12 +123,12 @@ def fuzz(
 ) -> None:
     """Compile random programs and compare them with the interpreter. Exit code 1 if one differs or crashes."""
     from gaugeblock.running.fuzz import fuzz as run_fuzzer
-    from gaugeblock.running.fuzz import shown
+    from gaugeblock.running.fuzz import report_text
 
     if out is not None and out.is_dir():
         raise InputError(f"{out} is a folder; give --out the name of a file")
     report = run_fuzzer(n, seed, workers=workers, without=without or (), progress=True)
-    print(shown(report))
+    print(report_text(report))
     if out is not None:
         report.save(out)
     if not report.ok:
@@ -167,5 +167,5 @@ def _vocabulary(program: "Program", width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _shown(values: list[Any]) -> str:
+def _values_text(values: list[Any]) -> str:
     return " ".join("–" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in values)

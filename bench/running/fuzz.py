@@ -178,7 +178,7 @@ def _outcome(seed: int, without: tuple[str, ...]) -> Outcome:
     try:
         program = generate(seed, without=without)
     except Exception as error:
-        message = f"generate({seed}) raised {_shown(error)}"
+        message = f"generate({seed}) raised {_error_text(error)}"
         return Outcome(seed, "crash", message, (), 0, math.nan, Failure(seed, "crash", message, "", *[None] * 3))
     result = compare(program)
     failure = None
@@ -188,7 +188,7 @@ def _outcome(seed: int, without: tuple[str, ...]) -> Outcome:
     return Outcome(seed, result.kind, result.message, used, result.inputs, result.compile_seconds, failure)
 
 
-def shown(report: Report) -> str:
+def report_text(report: Report) -> str:
     """The report as text: coverage, outcomes, reasons of refusals, and each minimal program that fails."""
     compared = max(1, sum(report.outcomes[kind] for kind in (*EXACT, "mismatch")))
     lines = [f"{'construct':24}{'programs':>10}{'share':>8}"]
@@ -222,19 +222,19 @@ def _compare(program: Program) -> _Result:
     try:
         expected = program.batch(inputs)
     except Exception as error:
-        return _Result("crash", f"the interpreter raised {_shown(error)}")
+        return _Result("crash", f"the interpreter raised {_error_text(error)}")
     start = time.perf_counter()
     try:
         model = compile(program)
     except CompileError as error:
         return _Result("refused", str(error))
     except Exception as error:
-        return _Result("crash", f"compile raised {_shown(error)}")
+        return _Result("crash", f"compile raised {_error_text(error)}")
     seconds = time.perf_counter() - start
     try:
         outputs = model.batch(inputs)
     except Exception as error:
-        return _Result("crash", f"the model raised {_shown(error)}")
+        return _Result("crash", f"the model raised {_error_text(error)}")
     for xs, want, got in zip(inputs, expected, outputs, strict=True):
         if not _equal(want, got):
             return _Result("mismatch", "model and interpreter differ", len(inputs), seconds, (xs, want, got))
@@ -289,5 +289,5 @@ def _reason(message: str) -> str:
     return re.sub(r"N( x N)+", "N x … x N", message)
 
 
-def _shown(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"

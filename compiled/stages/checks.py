@@ -31,7 +31,7 @@ def _check(known: Inference, node: Node, a: SOp, b: SOp) -> None:
     kinds = [{_kind(v) for v in values if v is not None} for values in (one, other)]
     if no_token or (all(kinds) and not kinds[0] & kinds[1]):
         raise ProgramError(
-            f"{located(node)} compares {_shown(a, one)} with {_shown(b, other)}: they are never equal, "
+            f"{located(node)} compares {_values_text(a, one)} with {_values_text(b, other)}: they are never equal, "
             "so it has the same result everywhere"
         )
 
@@ -40,6 +40,6 @@ def _kind(value: Any) -> str:
     return "number" if isinstance(value, (bool, int, float)) or hasattr(value, "denominator") else type(value).__name__
 
 
-def _shown(node: SOp, values: tuple[Any, ...]) -> str:
+def _values_text(node: SOp, values: tuple[Any, ...]) -> str:
     listed = ", ".join(repr(v) for v in values[:6]) + (", …" if len(values) > 6 else "")
     return listed if isinstance(node, Constant) else f"{node.name or 'values'} ({listed})"

@@ -14,7 +14,7 @@ from gaugeblock.programs.generation.coverage import operations
 from gaugeblock.programs.generation.generator import built, generate
 from gaugeblock.programs.program import Program
 from gaugeblock.running import fuzz as fuzz_module
-from gaugeblock.running.fuzz import Report, compare, fuzz, inputs_of, shown
+from gaugeblock.running.fuzz import Report, compare, fuzz, inputs_of, report_text
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def generated(tokens, indices):
     assert operations(ast.parse(failure.source)) <= 2, failure.source  # of 9
     assert built(failure.source)(ast.literal_eval(str(failure.input))) == ast.literal_eval(str(failure.expected))
     assert ("True" in str(failure.expected), "True" in str(failure.got)) == (True, False)
-    text = shown(report)
+    text = report_text(report)
     assert failure.source in text
     assert f"expected  {failure.expected}\ngot       {failure.got}" in text
     report.save(tmp_path / "report.json")
