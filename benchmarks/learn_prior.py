@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import gaugeblock as gb
 from gaugeblock.cases.recipe import Recipe
-from gaugeblock.evaluation.controls import place
+from gaugeblock.evaluation.entrants import place
 from gaugeblock.suites.suites import SUITES
 
 SEEDS = range(1000, 1010)

@@ -1,22 +1,34 @@
-"""Who can be put on the leaderboard: registered methods, a user's own functions, and the controls."""
+"""Who can be put on the leaderboard: registered methods, a user's own functions, and controls.
+
+Controls know something a method may not know, to show what the numbers mean: `oracle` knows the truth, `prior` knows
+where circuits of other programs lie but never looks at the model, and `weights` knows the graded columns of the
+unembedding and never runs the model.
+"""
 
 import hashlib
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gaugeblock.evaluation.controls import CONTROLS
+import numpy as np
+
+from gaugeblock.compiled.edges.graph import parse_edge
+from gaugeblock.compiled.edges.live import input_map, output_map
 from gaugeblock.methods.registry import Attribution, Method, attribution, get_method, method_names, pool
+from gaugeblock.metrics.recovery import stratum
 from gaugeblock.programs.errors import MethodError, UnknownName
 
 if TYPE_CHECKING:
     from gaugeblock.cases.case import Case
     from gaugeblock.methods.task import Task
 
-Given = str | Callable[..., dict[str, float]]
+MethodLike = str | Callable[..., dict[str, float]]
+"""How a user names a method: a registered name, "file.py:function", or a function."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +62,15 @@ class Entrant:
         code = self.function.__code__
         return hashlib.sha256(code.co_code + repr(code.co_consts).encode()).hexdigest()[:16]
 
-    def params(self, given: dict[str, Any]) -> dict[str, Any]:
-        """All parameters of the method, with its defaults where nothing is given."""
+    def params(self, changed: dict[str, Any]) -> dict[str, Any]:
+        """Return all parameters of the method: its defaults, with some changed."""
         if self.method is None:
-            return dict(given)
+            return dict(changed)
         accepted = list(inspect.signature(self.function).parameters.values())[1:]
-        defaults = {p.name: p.default for p in accepted if p.default is not p.empty}
-        return defaults | given
+        return {p.name: p.default for p in accepted if p.default is not p.empty} | changed
 
     def scores(self, case: "Case", task: "Task", params: dict[str, Any]) -> Attribution:
-        """One score per edge and one per node. Raises MethodError."""
+        """Return one score per edge and one per node. Raises MethodError."""
         if self.method is not None:
             return attribution(self.method, task, **params)
         if params:
@@ -68,16 +79,80 @@ class Entrant:
         return Attribution(edges, pool(edges, task.graph))
 
 
-def entrant(given: Given) -> Entrant:
-    """The method or control of a name, "file.py:function", or a function. Raises UnknownName or MethodError."""
-    if isinstance(given, str) and given in CONTROLS:
-        return Entrant(given, "edges", False, CONTROLS[given], None)
-    if isinstance(given, str) and ":" not in given and given not in method_names():
-        raise UnknownName("method or control", given, entrant_names())
-    method = get_method(given)
-    return Entrant(method.name, method.level, method.signed, method.function, method)
+def entrant(method: MethodLike) -> Entrant:
+    """Return the method or control of a name, "file.py:function", or a function.
+
+    Raises UnknownName or MethodError.
+
+    >>> entrant("eap_ig").control, entrant("oracle").control
+    (False, True)
+    """
+    if isinstance(method, str) and method in CONTROLS:
+        return Entrant(method, "edges", False, CONTROLS[method], None)
+    if isinstance(method, str) and ":" not in method and method not in method_names():
+        raise UnknownName("method or control", method, entrant_names())
+    known = get_method(method)
+    return Entrant(known.name, known.level, known.signed, known.function, known)
 
 
 def entrant_names() -> list[str]:
-    """All registered methods, then the controls."""
+    """Return the names of all registered methods, then of the controls."""
     return [*(name for name in method_names() if name not in CONTROLS), *CONTROLS]
+
+
+# --- controls --------------------------------------------------------------------------------------------------------
+
+
+def oracle(case: "Case", ablation: str) -> dict[str, float]:
+    """Score every positive 1 and all else 0: the ceiling of every recovery score."""
+    truth = case.truth(ablation)
+    return {edge: float(edge in truth.positives) for edge in case.model.graph.edges}
+
+
+def weights(case: "Case", ablation: str) -> dict[str, float]:
+    """Score by the backward slice from the unembedding, then by the Frobenius norm of the weights W_out · W_read.
+
+    Live edges rank above all others. Uses no data. Both parts do not depend on the residual basis.
+    """
+    model = case.model
+    norms = {edge: _virtual_norm(case, edge) for edge in model.graph.edges}
+    largest = max(norms.values()) or 1.0
+    return {edge: float(edge in model.live_edges) + norm / (2 * largest) for edge, norm in norms.items()}
+
+
+def prior(case: "Case", ablation: str) -> dict[str, float]:
+    """Score an edge by how often one in its place is a positive in the circuits of other programs.
+
+    A place is (kind and layer of the writer; kind, layer and port of the reader). Heads of a layer are exchangeable,
+    so their numbers carry nothing. Never looks at the model. The frequencies are frozen in data/prior.json; the
+    case's own program is left out.
+    """
+    tables = [table for program, table in frozen_prior().items() if program != case.program.name]
+    frequency = {place: sum(t.get(place, 0.0) for t in tables) / len(tables) for t in tables for place in t}
+    return {edge: frequency.get(place(edge), 0.0) for edge in case.model.graph.edges}
+
+
+CONTROLS: dict[str, Callable[["Case", str], dict[str, float]]] = {"oracle": oracle, "prior": prior, "weights": weights}
+
+
+def place(edge: str) -> str:
+    """Return the place of an edge, a key of data/prior.json.
+
+    >>> place("a0.h3->a1.h2.k")
+    'head 0 > head 1 k'
+    """
+    writer, layer, reader, reader_layer, port = stratum(edge)
+    ends = [f"{kind} {at}" if at >= 0 else kind for kind, at in ((writer, layer), (reader, reader_layer))]
+    return f"{ends[0]} > {ends[1]} {port}".strip()
+
+
+@lru_cache(maxsize=1)
+def frozen_prior() -> dict[str, dict[str, float]]:
+    """Return program -> place -> share of its edges there that are positives; see benchmarks/learn_prior.py."""
+    return json.loads(files("gaugeblock.evaluation").joinpath("data/prior.json").read_text())["programs"]
+
+
+def _virtual_norm(case: "Case", edge: str) -> float:
+    writer, reader = parse_edge(edge)
+    out, read = output_map(case.model.weights, writer), input_map(case.model.weights, reader)
+    return float(np.linalg.norm(out @ read))

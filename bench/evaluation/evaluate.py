@@ -9,32 +9,25 @@ import torch
 from jaxtyping import Int
 
 from gaugeblock.evaluation.chosen_circuit import behaviour
-from gaugeblock.evaluation.entrants import Entrant, Given, entrant
-from gaugeblock.evaluation.ranking import (
-    NOISE,
-    Scored,
-    node_stratum,
-    noise_floor,
-    port_stratum,
-    strengths,
-)
+from gaugeblock.evaluation.entrants import Entrant, MethodLike, entrant
+from gaugeblock.evaluation.ranking import NOISE, Scored, node_stratum, noise_floor, port_stratum, strengths
 from gaugeblock.evaluation.scores import METRICS_VERSION, SCORES
 from gaugeblock.methods.registry import Attribution, pool_ports
 from gaugeblock.methods.task import Task
 from gaugeblock.metrics.recovery import stratum
 from gaugeblock.metrics.stability import jaccard, top_k_shares
 from gaugeblock.programs.errors import InputError, MethodError
-from gaugeblock.results.provenance import checkout, peak_memory, versions
+from gaugeblock.results.provenance import peak_memory, stamp
 from gaugeblock.results.records import Result
 
 if TYPE_CHECKING:
     from gaugeblock.cases.case import Case
 
-STABLE = 0.05  # share of edges whose agreement over resamples is the stability
+STABILITY_SHARE = 0.05  # of edges, whose agreement over resamples is the stability
 
 
 def evaluate(
-    method: Given,
+    method: MethodLike,
     case: "Case | str",
     ablation: str = "resample",
     seed: int = 0,
@@ -62,6 +55,10 @@ def evaluate(
         InputError: a number of resamples that is not possible.
         MethodError: the method failed, or returned what the protocol does not allow.
         UnknownName: no such method, case or ablation.
+
+    >>> result = evaluate("eap", "frac_prevs@v3n4")
+    >>> result.status, result.scores["auprc"]
+    ('ok', 1.0)
     """
     if resamples == 1 or resamples < 0:
         raise InputError(f"{resamples} resamples cannot be compared; give 0, or at least 2")
@@ -74,17 +71,18 @@ def evaluate(
     engine = task.engine
     before = engine.forwards, engine.backwards
     start = time.perf_counter()
-    found = chosen.scores(case, task, params)
+    attribution = chosen.scores(case, task, params)
     seconds = time.perf_counter() - start
     cost = engine.forwards - before[0], engine.backwards - before[1]
-    infinite = [name for scores in (found.edges, found.nodes) for name, s in scores.items() if not np.isfinite(s)]
+    infinite = [
+        name for scores in (attribution.edges, attribution.nodes) for name, s in scores.items() if not np.isfinite(s)
+    ]
     if infinite:
         raise MethodError(f"method {chosen.name!r} gave {infinite[0]!r} an infinite score; scores are finite")
 
-    scored = _score(case, task, found, chosen.signed)
+    scored = _score(case, task, attribution, chosen.signed)
     if resamples:
         scored["scores"] |= {"stability": _stability(chosen, case, ablation, seed, resamples, params)}
-    commit, dirty = checkout()
     return Result(
         status="ok",
         method=chosen.name,
@@ -99,44 +97,44 @@ def evaluate(
         seed=seed,
         **scored,
         resamples=resamples,
-        edge_scores=found.edges,
-        node_scores=found.nodes,
+        edge_scores=attribution.edges,
+        node_scores=attribution.nodes,
         signed=chosen.signed,
         seconds=seconds,
         forwards=cost[0],
         backwards=cost[1],
         memory=peak_memory(),
-        versions=versions(),
-        commit=commit,
-        dirty=dirty,
+        **stamp(),
         device=str(next(case.model.hooked.parameters()).device),
     )
 
 
 def rescore(result: Result, case: "Case") -> Result:
-    """The same result with everything that follows from its edge and node scores computed anew; no method runs."""
+    """Return the result with all that follows from its edge and node scores computed anew; no method runs."""
     task = make_task(case, result.ablation, result.seed)
     scored = _score(case, task, Attribution(result.edge_scores, result.node_scores), result.signed)
     scored["scores"] |= {"stability": result.scores.get("stability")}
     return result.model_copy(update=scored)
 
 
-def _score(case: "Case", task: Task, found: Attribution, signed: bool) -> dict[str, Any]:
-    """Fields of a result that follow from the scores of edges and nodes."""
+def _score(case: "Case", task: Task, attribution: Attribution, signed: bool) -> dict[str, Any]:
+    """Return the fields of a result that follow from the scores of edges and nodes."""
     truth, graph = case.truth(task.ablation), case.model.graph
     relative = _relative_noise(case)
-    noise = noise_floor(found.edges.values(), relative)
-    scored = [(Scored.of(graph.edges, c.edges, found.edges, signed, noise, stratum), c) for c in truth.alternatives]
+    noise = noise_floor(attribution.edges.values(), relative)
+    scored = [
+        (Scored.of(graph.edges, c.edges, attribution.edges, signed, noise, stratum), c) for c in truth.alternatives
+    ]
     best, circuit = max(scored, key=lambda s: (s[0].recovery["skill"] or 0.0, s[0].recovery["auprc"] or 0.0))
     does = behaviour(task, best.names, best.ranks, best.labels)
-    node_noise = noise_floor(found.nodes.values(), relative)
-    nodes = Scored.of(graph.writers, circuit.nodes, found.nodes, signed, node_noise, node_stratum)
-    into_ports = pool_ports(found.edges, graph, signed)
+    node_noise = noise_floor(attribution.nodes.values(), relative)
+    nodes = Scored.of(graph.writers, circuit.nodes, attribution.nodes, signed, node_noise, node_stratum)
+    into_ports = pool_ports(attribution.edges, graph, signed)
     ports = Scored.of(tuple(into_ports), circuit.ports, into_ports, signed, noise, port_stratum)
-    recovery = best.recovery | nodes.named("node") | ports.named("port")
+    scores = best.recovery | nodes.named("node") | ports.named("port") | does.scores | {"stability": None}
     return {
         "metrics_version": METRICS_VERSION,
-        "scores": dict.fromkeys(SCORES) | recovery | does.scores,
+        "scores": {name: scores[name] for name in SCORES},
         "pair_scores": {"faithfulness": does.per_pair},
         "noise": noise,
         "curve": does.curve,
@@ -157,7 +155,7 @@ def _stability(
     resamples: int,
     params: dict[str, Any],
 ) -> float | None:
-    """Mean Jaccard index of the top STABLE of all edges that the method finds on bootstrap resamples of the pairs."""
+    """Return the mean Jaccard index of the top STABILITY_SHARE of edges on bootstrap resamples of the pairs."""
     edges = case.model.graph.edges
     circuits = []
     for i in range(1, resamples + 1):
@@ -165,12 +163,12 @@ def _stability(
         task = make_task(case, ablation, seed + i, torch.tensor(drawn))
         scores = chosen.scores(case, task, params).edges
         ranks = strengths(scores, edges, chosen.signed, noise_floor(scores.values(), _relative_noise(case)))
-        circuits.append(top_k_shares(ranks, math.ceil(STABLE * len(edges))))
+        circuits.append(top_k_shares(ranks, math.ceil(STABILITY_SHARE * len(edges))))
     return jaccard(np.array(circuits))
 
 
 def make_task(case: "Case", ablation: str, seed: int, chosen: Int[torch.Tensor, " chosen"] | None = None) -> Task:
-    """The case as a method sees it, with all pairs or the chosen ones.
+    """Return the case as a method sees it, with all pairs or the chosen ones.
 
     Raises UnknownName for an ablation there is none of.
     """

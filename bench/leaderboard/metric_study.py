@@ -13,6 +13,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from gaugeblock.evaluation.scores import SCORES, Score
 from gaugeblock.leaderboard.board import Leaderboard, is_matched, read_leaderboard
 from gaugeblock.leaderboard.entries import Entry
 from gaugeblock.leaderboard.tables import interval_text, number
@@ -46,12 +47,14 @@ class Finding:
     validity: Validity | None
 
 
-def _score(name: str, label: str, sign: int = 1) -> Metric:
-    def value(result: Entry) -> float | None:
-        found = result.scores.get(name)
-        return None if found is None else sign * found
+def _of_score(score: Score) -> Metric:
+    lower = score.better == "lower"
 
-    return Metric(name, label, value)
+    def value(result: Entry) -> float | None:
+        number = result.score(score.name)
+        return -number if lower and number is not None else number
+
+    return Metric(score.name, f"{score.label} (lower is better)" if lower else score.label, value)
 
 
 def _at(share: float) -> Metric:
@@ -59,27 +62,12 @@ def _at(share: float) -> Metric:
         points = [(x, f) for x, f in result.curve if f is not None]
         return float(np.interp(share, [x for x, _ in points], [f for _, f in points])) if points else None
 
-    return Metric(f"faithfulness_{share:g}", f"faithfulness at {share:.0%} of edges", value)
+    return Metric(f"faithfulness_{share:g}", f"Faithfulness at {share:.0%} of edges", value)
 
 
-METRICS: tuple[Metric, ...] = (
-    _score("cpr", "CPR"),
-    _score("cmd", "CMD (lower is better)", -1),
-    _score("log_cpr", "CPR, log k"),
-    _score("log_cmd", "CMD, log k (lower is better)", -1),
+METRICS = (
     *(_at(share) for share in FIXED_SIZES),
-    _score("circuit_size", "size of the chosen circuit (smaller is better)", -1),
-    _score("accuracy", "accuracy of the chosen circuit"),
-    _score("kl", "KL of the chosen circuit (lower is better)", -1),
-    _score("total_variation", "total variation of the chosen circuit (lower is better)", -1),
-    _score("squared_error", "squared error of the chosen circuit (lower is better)", -1),
-    _score("completeness", "completeness (lower is better)", -1),
-    _score("minimality", "minimality"),
-    _score("stability", "stability over pairs"),
-    _score("equivalence_p", "equivalence test, p"),
-    _score("independence_p", "independence test, p"),
-    _score("independence_hsic", "independence, HSIC (lower is better)", -1),
-    _score("minimality_p", "minimality test, p"),
+    *(_of_score(score) for score in SCORES.values() if not score.needs_truth),
 )
 
 
@@ -107,8 +95,8 @@ def _rows(board: Leaderboard) -> list[tuple[CaseRecord, Entry]]:
 
 
 def _validity(metric: Metric, rows: Sequence[tuple[CaseRecord, Entry]], recovery: str) -> Validity | None:
-    found = [(metric.value(r), r.scores.get(recovery), (c.id, c.ablation), c.program) for c, r in rows]
-    defined = [(x, y, case, program) for x, y, case, program in found if x is not None and y is not None]
+    measured = [(metric.value(r), r.score(recovery), (c.id, c.ablation), c.program) for c, r in rows]
+    defined = [(x, y, case, program) for x, y, case, program in measured if x is not None and y is not None]
     if len(defined) < 3:
         return None
     values, truth, cases, programs = zip(*defined, strict=True)

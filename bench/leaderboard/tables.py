@@ -4,10 +4,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from gaugeblock.evaluation.scores import scores_of
 from gaugeblock.leaderboard.board import Leaderboard, is_matched
 from gaugeblock.metrics.bootstrap import Interval
-
-COLUMNS = ("auprc", "precision_at_size", "cpr", "cmd")
 
 
 def terminal_table(board: Leaderboard) -> Table:
@@ -23,7 +22,7 @@ def terminal_table(board: Leaderboard) -> Table:
     )
     table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("method", overflow="ellipsis", no_wrap=True, max_width=26)
-    for name in ("skill", "95 % interval", "AUPRC", "prec.", "CPR", "CMD", "sec.", "cases"):
+    for name in ("skill", "95 % interval", *(score.label for score in scores_of("edges")), "sec.", "cases"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in board.rows:
         table.add_row(
@@ -31,7 +30,7 @@ def terminal_table(board: Leaderboard) -> Table:
             Text(row.method, style="italic" if row.control else ""),
             number(row.skill.estimate if row.skill else None),
             interval_text(row.skill),
-            *(number(row.mean(name)) for name in COLUMNS),
+            *(number(row.mean(score.name)) for score in scores_of("edges")),
             number(row.cost("seconds")),
             f"{row.done}/{len(row.cells)}",
         )

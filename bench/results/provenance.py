@@ -8,6 +8,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 try:
     import resource
@@ -21,13 +22,13 @@ _LIBRARIES = ("torch", "transformer-lens", "numpy", "scipy")
 @cache
 def versions() -> dict[str, str]:
     """Versions of gaugeblock, python and libraries that numbers depend on; "code" is a hash of our files."""
-    found = {"gaugeblock": version("gaugeblock"), "code": _code(), "python": platform.python_version()}
+    known = {"gaugeblock": version("gaugeblock"), "code": _code(), "python": platform.python_version()}
     for library in _LIBRARIES:
         try:
-            found[library.replace("-", "_")] = version(library)
+            known[library.replace("-", "_")] = version(library)
         except PackageNotFoundError:  # not an installed distribution: nothing to say
             continue
-    return found
+    return known
 
 
 def _code() -> str:
@@ -59,6 +60,16 @@ def checkout() -> tuple[str | None, bool | None]:
 def _git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=20)
     return done.stdout.strip()
+
+
+def stamp() -> dict[str, Any]:
+    """Return the fields of a result that say which code made it.
+
+    >>> sorted(stamp())
+    ['commit', 'dirty', 'versions']
+    """
+    commit, dirty = checkout()
+    return {"versions": versions(), "commit": commit, "dirty": dirty}
 
 
 def peak_memory() -> float | None:

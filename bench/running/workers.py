@@ -8,7 +8,7 @@ from typing import Any, final
 
 from gaugeblock.programs.errors import GaugeblockError
 from gaugeblock.results.files import case_path, certificate_path, holds_case, write_json
-from gaugeblock.results.provenance import checkout, versions
+from gaugeblock.results.provenance import stamp
 from gaugeblock.results.records import Result
 from gaugeblock.running.devices import held_device
 from gaugeblock.running.jobs import Job, is_done, recorded_hash
@@ -110,7 +110,6 @@ def record(job: Job, status: Any, error: str) -> None:
 def _failed(job: Job, status: Any, error: str, case_hash: str | None) -> Result:
     from gaugeblock.evaluation.entrants import entrant
 
-    commit, dirty = checkout()
     return Result(
         status=status,
         method=job.name,
@@ -119,9 +118,7 @@ def _failed(job: Job, status: Any, error: str, case_hash: str | None) -> Result:
         case_hash=case_hash,
         ablation=job.ablation,
         seed=job.seed,
-        versions=versions(),
-        commit=commit,
-        dirty=dirty,
+        **stamp(),
         error=error,
     )
 

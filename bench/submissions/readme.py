@@ -7,11 +7,11 @@ from importlib.resources import files
 from statistics import fmean
 from typing import Any
 
+from gaugeblock.evaluation.scores import SCORES, scores_of
 from gaugeblock.results.records import CaseRecord, Result
 from gaugeblock.submissions.manifest import Manifest
 
-MEANS = ("skill", "auprc", "precision_at_size", "cpr", "cmd", "node_skill")
-SHOWN = 20  # failures in the README; all of them stand in the table
+MAX_FAILURES = 20  # in the README; all of them stand in the table
 
 
 def table(results: Sequence[Result], cases: Sequence[CaseRecord]) -> str:
@@ -22,8 +22,6 @@ def table(results: Sequence[Result], cases: Sequence[CaseRecord]) -> str:
 
 
 def _line(result: Result, case: CaseRecord) -> dict[str, Any]:
-    from gaugeblock.evaluation.scores import SCORES
-
     return {
         "method": result.method,
         "case": result.case,
@@ -43,8 +41,6 @@ def _line(result: Result, case: CaseRecord) -> dict[str, Any]:
 
 def readme(manifest: Manifest, results: Sequence[Result]) -> str:
     """`README.md`. Whatever the submitter wrote stands in it as plain text."""
-    from gaugeblock.evaluation.scores import SCORES
-
     done = [result for result in results if result.status == "ok"]
     failed = [result for result in results if result.status != "ok"]
     disclosure = manifest.disclosure
@@ -55,9 +51,10 @@ def readme(manifest: Manifest, results: Sequence[Result]) -> str:
         "Notes": disclosure.notes,
     }
     lines = [
-        f"{inert(result.case)} ({result.ablation}, seed {result.seed}): {inert(_failure(result))}" for result in failed
+        f"{escaped(result.case)} ({result.ablation}, seed {result.seed}): {escaped(_failure(result))}"
+        for result in failed
     ]
-    more = [f"and {len(lines) - SHOWN} more, see `scores.jsonl`"] if len(lines) > SHOWN else []
+    more = [f"and {len(lines) - MAX_FAILURES} more, see `scores.jsonl`"] if len(lines) > MAX_FAILURES else []
     files_ = {
         "`method.py`": "the method's code" if manifest.function is not None else "",
         "`edge_scores/`": "the scores of edges and nodes, as safetensors" if manifest.scores == "safetensors" else "",
@@ -65,26 +62,26 @@ def readme(manifest: Manifest, results: Sequence[Result]) -> str:
     template = files("gaugeblock.submissions").joinpath("templates/submission.md").read_text(encoding="utf-8")
     return template.format(
         pretty_name=json.dumps(manifest.name, ensure_ascii=False),
-        title=inert(manifest.name),
-        method=inert(manifest.method),
-        suite=", ".join(map(inert, manifest.suite)),
+        title=escaped(manifest.name),
+        method=escaped(manifest.method),
+        suite=", ".join(map(escaped, manifest.suite)),
         cases=len(manifest.cases),
         jobs=len(results),
         done=len(done),
         failed=len(failed),
         ablations=", ".join(manifest.ablations),
         seeds=", ".join(map(str, manifest.seeds)),
-        gaugeblock=inert(manifest.gaugeblock),
+        gaugeblock=escaped(manifest.gaugeblock),
         created=manifest.created,
-        means="\n".join(f"| {SCORES[name].label} | {_mean(done, name)} |" for name in MEANS),
-        tuned_on=", ".join(map(inert, disclosure.tuned_on)) or "none of the public cases, says the submitter",
-        about="".join(f"{label}: {inert(text)}\n\n" for label, text in about.items() if text),
-        failures="".join(f"- {line}\n" for line in ["Failed:", *lines[:SHOWN], *more]) + "\n" if lines else "",
+        means="\n".join(f"| {score.label} | {_mean(done, score.name)} |" for score in scores_of("card")),
+        tuned_on=", ".join(map(escaped, disclosure.tuned_on)) or "none of the public cases, says the submitter",
+        about="".join(f"{label}: {escaped(text)}\n\n" for label, text in about.items() if text),
+        failures="".join(f"- {line}\n" for line in ["Failed:", *lines[:MAX_FAILURES], *more]) + "\n" if lines else "",
         more_files="".join(f"| {name} | {text} |\n" for name, text in files_.items() if text),
     )
 
 
-def inert(text: str) -> str:
+def escaped(text: str) -> str:
     """Text as Markdown that shows it on one line, and nothing else: every mark of Markdown and HTML is escaped."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 

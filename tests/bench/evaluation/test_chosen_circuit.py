@@ -10,6 +10,7 @@ import torch
 
 import gaugeblock as gb
 from gaugeblock.evaluation.chosen_circuit import FAITHFUL, SIZES_TRIED, Behaviour, behaviour
+from gaugeblock.evaluation.scores import SCORES
 from gaugeblock.methods.registry import run_method
 from gaugeblock.methods.task import Task
 from gaugeblock.results.files import read_result, write_json
@@ -17,7 +18,7 @@ from gaugeblock.results.records import Result
 from support.naive import patched, writers
 from support.tasks import RANDOM, compiled_task, random_task
 
-FEW = ("embed->logits", "a1.h0->logits", "embed->m1", "m1->logits")
+EDGES = ("embed->logits", "a1.h0->logits", "embed->m1", "m1->logits")
 
 
 class Plain:
@@ -29,8 +30,8 @@ class Plain:
         self.seen: dict[frozenset[str], np.ndarray] = {}
 
     def logits(self, circuit: set[str]) -> np.ndarray:
-        if (found := self.seen.get(frozenset(circuit))) is not None:
-            return found
+        if (known := self.seen.get(frozenset(circuit))) is not None:
+            return known
         cut = [edge for edge in self.task.graph.edges if edge not in circuit]
         self.seen[frozenset(circuit)] = patched(self.task.model, self.task.clean, self.source, cut).numpy()
         return self.seen[frozenset(circuit)]
@@ -38,8 +39,8 @@ class Plain:
     def metric(self, circuit: set[str]) -> np.ndarray:
         """Per pair, the mean log-odds of the clean answer."""
         clean, values = self.task.model(self.task.clean).detach().numpy(), []
-        for logits, own, graded in zip(self.logits(circuit), clean, self.task.positions.numpy()):
-            answers = own.argmax(-1)
+        for logits, before, graded in zip(self.logits(circuit), clean, self.task.positions.numpy()):
+            answers = before.argmax(-1)
             odds = [x[a] - np.logaddexp.reduce(np.delete(x, a)) for x, a in zip(logits[graded], answers[graded])]
             values.append(np.mean(odds))
         return np.array(values)
@@ -61,17 +62,17 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["plain", "layer norm"])
 def test_a_small_circuit_as_with_hooks(kind: str) -> None:
     task = random_task(RANDOM[kind])
-    plain = Plain(task, FEW)
+    plain = Plain(task, EDGES)
     order = max(  # a ranking whose chosen circuit leaves something out
-        (("a1.h0->logits", "embed->m1", "m1->logits", "embed->logits"), FEW),
+        (("a1.h0->logits", "embed->m1", "m1->logits", "embed->logits"), EDGES),
         key=lambda order: max(plain.faithfulness(set(order[:k])) for k in (1, 2, 3)),
     )
     true = order[1:3]
-    found = measured(task, FEW, [4.0 - order.index(e) for e in FEW], true)
+    does = measured(task, EDGES, [4.0 - order.index(e) for e in EDGES], true)
 
     size = next(k for k in (1, 2, 3, 4) if plain.faithfulness(set(order[:k])) >= FAITHFUL)
-    chosen, everything = set(order[:size]), set(FEW)
-    assert set(found.chosen) == chosen
+    chosen, everything = set(order[:size]), set(EDGES)
+    assert set(does.chosen) == chosen
     graded = task.positions.numpy()
     p, q = (softmax(plain.logits(circuit))[graded] for circuit in (everything, chosen))
     span = abs(plain.metric(everything).mean() - plain.metric(set()).mean())
@@ -94,11 +95,11 @@ def test_a_small_circuit_as_with_hooks(kind: str) -> None:
         "faithfulness_at_true_size": plain.faithfulness(set(order[:2])),
         "regret": plain.faithfulness(set(true)) - plain.faithfulness(set(order[:2])),
     }
-    assert {name: found.scores[name] for name in expected} == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    assert {name: does.scores[name] for name in expected} == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
-    empty, whole, two = (plain.metric(set(c)) for c in ((), FEW, order[:2]))
-    assert found.per_pair == pytest.approx(((two - empty) / (whole - empty)).tolist())
-    assert found.scores["pair_faithfulness_at_true_size"] == pytest.approx(np.mean(found.per_pair))
+    empty, whole, two = (plain.metric(set(c)) for c in ((), EDGES, order[:2]))
+    assert does.per_pair == pytest.approx(((two - empty) / (whole - empty)).tolist())
+    assert does.scores["pair_faithfulness_at_true_size"] == pytest.approx(np.mean(does.per_pair))
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -125,49 +126,50 @@ def test_a_numeric_output_has_a_squared_error_and_no_answers() -> None:
     task = compiled_task("frac_prevs")
     edges = tuple(e for e in task.graph.edges if not e.startswith("bias"))
     effects = run_method("edge_patching", task)
-    found = measured(task, edges, [abs(effects[e]) for e in edges], edges[:2])
+    does = measured(task, edges, [abs(effects[e]) for e in edges], edges[:2])
     plain = Plain(task, edges)
     graded = task.positions.numpy()
-    gap = (plain.logits(set(edges)) - plain.logits(set(found.chosen)))[..., 0][graded]
-    assert found.scores["squared_error"] == pytest.approx(np.mean(gap**2), abs=1e-12)
-    assert not {"accuracy", "kl", "total_variation"} & set(found.scores)
-    assert found.scores["equivalence_p"] is None
+    gap = (plain.logits(set(edges)) - plain.logits(set(does.chosen)))[..., 0][graded]
+    assert does.scores["squared_error"] == pytest.approx(np.mean(gap**2), abs=1e-12)
+    assert {does.scores[name] for name in ("accuracy", "kl", "total_variation", "equivalence_p")} == {None}
 
 
 def test_equal_scores_leave_nothing_to_choose() -> None:
     task = random_task({})
-    found = measured(task, task.graph.edges, np.ones(len(task.graph.edges)), task.graph.edges[:3])
-    assert found.chosen == list(task.graph.edges)
-    assert found.scores["completeness"] == 0.0
-    assert (found.scores["accuracy"], found.scores["kl"], found.scores["circuit_recall"]) == (1.0, 0.0, 1.0)
-    sizes = [size for size, _ in found.curve]
-    assert [f for _, f in found.curve] == pytest.approx(sizes)  # nothing but interpolation
-    assert found.scores["cpr"] == pytest.approx(0.5)
+    does = measured(task, task.graph.edges, np.ones(len(task.graph.edges)), task.graph.edges[:3])
+    assert does.chosen == list(task.graph.edges)
+    assert does.scores["completeness"] == 0.0
+    assert (does.scores["accuracy"], does.scores["kl"], does.scores["circuit_recall"]) == (1.0, 0.0, 1.0)
+    sizes = [size for size, _ in does.curve]
+    assert [f for _, f in does.curve] == pytest.approx(sizes)  # nothing but interpolation
+    assert does.scores["cpr"] == pytest.approx(0.5)
 
 
 def test_where_nothing_changes_all_is_undefined() -> None:
     task = random_task({})
     task = Task.build(task.model, task.graph, task.clean, task.clean, task.positions)
-    found = measured(task, FEW, [4, 3, 2, 1], FEW[:2])
-    assert set(found.scores.values()) == {None}
-    assert {f for _, f in found.curve + found.pair_curve} == {None}
-    assert found.per_pair == [None] * len(task.clean)
-    assert found.chosen == []
+    does = measured(task, EDGES, [4, 3, 2, 1], EDGES[:2])
+    assert set(does.scores.values()) == {None}
+    assert {f for _, f in does.curve + does.pair_curve} == {None}
+    assert does.per_pair == [None] * len(task.clean)
+    assert does.chosen == []
 
 
 def test_no_edges_no_true_edges_and_one_pair() -> None:
     task = random_task({})
-    assert measured(task, (), ()) == Behaviour({}, [], [], [], [])
-    without = measured(task, FEW, [4, 3, 2, 1])
+    nothing = measured(task, (), ())
+    assert nothing == Behaviour(dict.fromkeys(nothing.scores), [], [], [], [])
+    assert nothing.scores.keys() < SCORES.keys()
+    without = measured(task, EDGES, [4, 3, 2, 1])
     assert without.per_pair == []
-    assert "regret" not in without.scores
+    assert without.scores["regret"] is None
     assert without.scores["circuit_recall"] is None
     for ablation in ("resample", "donor", "mean", "zero"):
         one = Task.build(task.model, task.graph, task.clean[:1], task.corrupted[:1], task.positions[:1], ablation)
-        found = measured(one, FEW, [4, 3, 2, 1], FEW[:2])
-        assert "independence_p" not in found.scores  # of one pair nothing can be told
-        assert [f for _, f in found.curve] == pytest.approx([f for _, f in found.pair_curve])
-        assert np.isfinite([v for v in found.scores.values() if v is not None]).all()
+        does = measured(one, EDGES, [4, 3, 2, 1], EDGES[:2])
+        assert does.scores["independence_p"] is None  # of one pair nothing can be told
+        assert [f for _, f in does.curve] == pytest.approx([f for _, f in does.pair_curve])
+        assert np.isfinite([v for v in does.scores.values() if v is not None]).all()
 
 
 def test_no_division_by_what_vanishes_over_all_pairs() -> None:
@@ -177,14 +179,14 @@ def test_no_division_by_what_vanishes_over_all_pairs() -> None:
     corrupted = clean.clone()
     corrupted[0] = task.corrupted[0]
     task = Task.build(task.model, task.graph, clean, corrupted, torch.ones_like(clean).bool())
-    plain = Plain(task, FEW)
-    span = plain.metric(set(FEW)) - plain.metric(set())
+    plain = Plain(task, EDGES)
+    span = plain.metric(set(EDGES)) - plain.metric(set())
     assert span[1:] == pytest.approx(0)
     small = replace(task, own_metric=lambda logits, pair: 1e-4 / span[0] * task.metric(logits, pair))
-    found = measured(small, FEW, [4, 3, 2, 1], FEW[:2])
-    assert found.chosen
-    assert found.scores.get("completeness") is None
-    assert measured(task, FEW, [4, 3, 2, 1], FEW[:2]).scores["completeness"] is not None
+    does = measured(small, EDGES, [4, 3, 2, 1], EDGES[:2])
+    assert does.chosen
+    assert does.scores["completeness"] is None
+    assert measured(task, EDGES, [4, 3, 2, 1], EDGES[:2]).scores["completeness"] is not None
 
 
 @pytest.mark.parametrize("score", [0.0, 1.0])

@@ -44,9 +44,9 @@ def test_scores_agree_with_scikit_learn(case):
     truth = case.truth("resample")
     edges = sorted(truth.positives | truth.negatives)
     labels = [e in truth.positives for e in edges]
-    found = [abs(result.edge_scores[e]) for e in edges]
-    assert result.scores["auroc"] == pytest.approx(roc_auc_score(labels, found))
-    assert result.scores["auprc"] == pytest.approx(average_precision_score(labels, found))
+    strengths = [abs(result.edge_scores[e]) for e in edges]
+    assert result.scores["auroc"] == pytest.approx(roc_auc_score(labels, strengths))
+    assert result.scores["auprc"] == pytest.approx(average_precision_score(labels, strengths))
 
 
 def test_a_result_is_scored_again_without_its_method(case):

@@ -14,7 +14,7 @@ from gaugeblock.cases.recipe import Recipe
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.registry import apply_variants
-from gaugeblock.evaluation.controls import prior
+from gaugeblock.evaluation.entrants import prior
 from gaugeblock.metrics.recovery import matched_auroc, stratum
 from gaugeblock.programs.registry import get
 from gaugeblock.suites.suites import CORE

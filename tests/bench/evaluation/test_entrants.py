@@ -12,7 +12,7 @@ from gaugeblock.cases.recipe import Recipe
 from gaugeblock.cases.truth import Truth, label
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.variants.registry import apply_variants
-from gaugeblock.evaluation.controls import oracle, place, prior, weights
+from gaugeblock.evaluation.entrants import oracle, place, prior, weights
 from gaugeblock.evaluation.evaluate import evaluate
 from gaugeblock.metrics.recovery import skill, stratum
 from gaugeblock.programs.registry import get
@@ -27,15 +27,15 @@ def layouts() -> list[tuple[Case, Truth]]:
     plain = compile(program)
     known = label(plain, make_pairs(plain, n=24), "resample")
     true = {read for edge in known.positives for read in known.reads[edge]}
-    found = []
+    cases = []
     for seed in range(LAYOUTS):
         model = apply_variants(plain, ("permute", "pad"), seed)
         recipe = Recipe(program.name, None, ("permute", "pad"), seed)
         positives = frozenset(edge for edge, reads in model.edge_reads.items() if true & set(reads))
         negatives = frozenset(model.graph.edges) - model.live_edges
         ignored = frozenset(model.graph.edges) - positives - negatives
-        found.append((Case(recipe, program, model), replace(known, edges=Classes(positives, negatives, ignored))))
-    return found
+        cases.append((Case(recipe, program, model), replace(known, edges=Classes(positives, negatives, ignored))))
+    return cases
 
 
 def skill_of(scores: dict[str, float], truth: Truth) -> float:
