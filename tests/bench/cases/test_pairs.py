@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gaugeblock.cases.candidates import strata
 from gaugeblock.cases.edits import EDITS, GRAPH_EDITS
-from gaugeblock.cases.pairs import Pairs, kappas, make_pairs, strata
+from gaugeblock.cases.pairs import Pairs, kappas, make_pairs
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.registry import apply_variants
