@@ -23,9 +23,10 @@ test-rotating: $(READY)  ## a quarter of the long tests, another one each day
 fuzz: $(READY)           ## a few hundred random programs, others each day
 	$(BIN)/gaugeblock fuzz --n 300 --seed $$(date +%Y%m%d) --workers 2
 
-check: $(READY)          ## lint and types; the link tree shows mypy the package as it is imported
+check: $(READY)          ## lint, documents, types; the link tree shows mypy the package as it is imported
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python docs/scripts/check.py
 	rm -rf build/types && mkdir -p build/types/gaugeblock
 	ln -s $(CURDIR)/bench/* $(foreach part,programs compiled methods metrics,$(CURDIR)/$(part)) build/types/gaugeblock/
 	cd build/types && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p gaugeblock

@@ -79,6 +79,16 @@ def section(module: ModuleType) -> str:
     return f"## {title}\n\n{about}\n\n" + "\n".join(rows) + "\n\n" + published(module)
 
 
+def stated(program: Program) -> tuple[str, ...]:
+    """A program's entries for the first of COLUMNS, which are known before it is compiled."""
+    return (
+        f"`{program.name}`",
+        " ".join(program.description.partition("\n\n")[0].split()).replace("|", "\\|"),
+        ", ".join(program.tags),
+        f"{len(program.vocab)} × {program.max_len}",
+    )
+
+
 def row(program: Program) -> tuple[str, ...]:
     """A program's entry for each of COLUMNS."""
     start = time.process_time()
@@ -87,10 +97,7 @@ def row(program: Program) -> tuple[str, ...]:
     cfg = model.hooked.cfg
     heads = [sum(site.startswith(f"a{layer}.") for site in sites(model)) for layer in range(cfg.n_layers)]
     return (
-        f"`{program.name}`",
-        " ".join(program.description.partition("\n\n")[0].split()).replace("|", "\\|"),
-        ", ".join(program.tags),
-        f"{len(program.vocab)} × {program.max_len}",
+        *stated(program),
         str(cfg.n_layers),
         " + ".join(map(str, heads)),
         str(cfg.d_model),
