@@ -7,17 +7,16 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from gaugeblock.compiled.edges.graph import Graph
-from gaugeblock.methods.engine.ablation import ABLATIONS
 from gaugeblock.methods.engine.edge_sets import Functional
 from gaugeblock.methods.registry import Function, Method, attribution, get_method
 from gaugeblock.methods.task import Task
-from gaugeblock.programs.errors import InputError, MethodError, UnknownName
+from gaugeblock.programs.errors import InputError, MethodError
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
 
 
-SAME = 1e-3
+SAME_LOGITS = 1e-3
 """Logits that differ by less of their size are the same up to rounding."""
 
 
@@ -56,21 +55,19 @@ def attribute(
     supported, UnknownName for a method or ablation there is none of.
     """
     chosen = get_method(method)
-    if ablation not in ABLATIONS:
-        raise UnknownName("ablation", ablation, ABLATIONS)
     _check_tokens(model, clean, corrupted)
     if positions is None:
         positions = _last(clean, pad_token)
     elif positions.shape != clean.shape or positions.dtype != torch.bool:
-        given = f"{positions.dtype} of shape {list(positions.shape)}".removeprefix("torch.")
-        raise InputError(f"positions must be bool of the tokens' shape {list(clean.shape)}, got {given}")
+        got = f"{positions.dtype} of shape {list(positions.shape)}".removeprefix("torch.")
+        raise InputError(f"positions must be bool of the tokens' shape {list(clean.shape)}, got {got}")
     task = Task.build(
         model, Graph.of(model), clean, corrupted, positions, ablation, pad_token=pad_token, seed=seed, metric=metric
     )
     _check_engine(task)
     _check_metric(task)
-    found = attribution(chosen, task, **params)
-    return found.edges if chosen.level == "edges" else found.nodes
+    scores = attribution(chosen, task, **params)
+    return scores.edges if chosen.level == "edges" else scores.nodes
 
 
 def _check_tokens(model: "HookedTransformer", clean: Tensor, corrupted: Tensor) -> None:
@@ -100,10 +97,10 @@ def _last(tokens: Int[Tensor, "pair pos"], pad_token: int | None) -> Bool[Tensor
 def _check_engine(task: Task) -> None:
     """The engine computes from the weights alone: of a model with swapped parts or hooks, it computes another one."""
     with torch.no_grad():
-        own, engine = task.model(task.clean), task.engine.clean_logits
+        logits, engine = task.model(task.clean), task.engine.clean_logits
     real = task.rows.clean[..., None]
-    largest = float(((own - engine).abs() * real).max())
-    if not largest <= SAME * (1 + float(own.abs().max())):
+    largest = float(((logits - engine).abs() * real).max())
+    if not largest <= SAME_LOGITS * (1 + float(logits.abs().max())):
         raise MethodError(
             f"the model's logits differ by up to {largest:.2g} from what its weights compute: methods do not see "
             "swapped parts and hooks; give a model without them"
@@ -111,7 +108,7 @@ def _check_engine(task: Task) -> None:
 
 
 def _check_metric(task: Task) -> None:
-    """Of the clean run, for all pairs together and for the last one alone: what a method does with it is mixed."""
+    """The metric is tried on the clean run, for all pairs together and for the last one alone: methods do both."""
     logits = task.engine.clean_logits
     pairs = torch.arange(len(logits), device=logits.device)
     try:
@@ -122,8 +119,8 @@ def _check_metric(task: Task) -> None:
             f"the metric raised {type(error).__name__}: {error}; it gets logits [n, pos, vocab] and the pair that each "
             "of them is of [n], which need not be all pairs"
         ) from error
-    for n, given in ((len(pairs), values), (1, alone)):
-        shape = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
+    for n, result in ((len(pairs), values), (1, alone)):
+        shape = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
         if shape != [n]:
             raise InputError(f"the metric gave {shape} for {n} items; it gives one number for each, a tensor [{n}]")
     if not bool(values.isfinite().all()):

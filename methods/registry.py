@@ -43,13 +43,13 @@ _METHODS: dict[str, Method] = {}
 def method(
     name: str | None = None, level: Level = "edges", signed: bool = False, control: bool = False
 ) -> Callable[[AnyFunction], AnyFunction]:
-    """Decorator that registers a method under a name (the function's own by default)."""
+    """A decorator that registers a method under a name, by default that of the function."""
     if level not in ("edges", "nodes"):
         raise MethodError(f"a method scores 'edges' or 'nodes', not {level!r}")
 
     def register(function: AnyFunction) -> AnyFunction:
-        given = name or function.__name__
-        _METHODS[given] = Method(given, level, signed, function, control)
+        called = name or function.__name__
+        _METHODS[called] = Method(called, level, signed, function, control)
         return function
 
     return register
@@ -171,12 +171,12 @@ def _checked(chosen: Method, scores: Any, names: tuple[str, ...]) -> dict[str, f
 def _from_file(path: Path, function: str) -> Method:
     before = dict(_METHODS)
     try:
-        found = function_in(path, function, MethodError)
+        loaded = function_in(path, function, MethodError)
         declared = {m.function: m for name, m in _METHODS.items() if before.get(name) is not m}
     finally:
         _METHODS.clear()
         _METHODS.update(before)  # a file's own registrations do not outlive this call
-    return declared.get(found) or Method(function, "edges", False, found)
+    return declared.get(loaded) or Method(function, "edges", False, loaded)
 
 
 def _load_plugins() -> None:

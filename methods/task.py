@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gaugeblock.compiled.edges.graph import Graph
-from gaugeblock.methods.engine.ablation import Rows
+from gaugeblock.methods.engine.ablation import Rows, check_ablation
 from gaugeblock.methods.engine.activations import logsumexp, real_positions
 from gaugeblock.methods.engine.edge_sets import Functional
 from gaugeblock.methods.engine.engine import Engine
-from gaugeblock.programs.errors import InputError
+from gaugeblock.programs.errors import InputError, check_seed
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -71,12 +71,13 @@ class Task:
             metric: (logits [n, pos, vocab], pair index [n]) -> [n], larger where the model does more of what it does
                 on the clean input; by default `Task.metric` says what.
 
-        Raises InputError where no position of some pair is graded, or for a negative seed.
+        Raises InputError where no position of some pair is graded, or for a negative seed; UnknownName for an ablation
+        that there is none of.
         """
+        check_ablation(ablation)
         if not len(clean) or not bool(positions.any(1).all()):
             raise InputError("a task needs at least one pair, and at least one graded position in every pair")
-        if seed < 0:
-            raise InputError(f"the seed {seed} is negative; seeds are 0, 1, 2, ...")
+        check_seed(seed)
         device = model.W_E.device
         clean, corrupted, positions = clean.to(device), corrupted.to(device), positions.to(device)
         rows = Rows(real_positions(clean, pad_token), real_positions(corrupted, pad_token), donor_seed)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gaugeblock.cli.shared import Suites, app, console, load_case, read_tokens
-from gaugeblock.programs.errors import InputError, UnknownName
+from gaugeblock.programs.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,12 +33,13 @@ def certify(
     from rich.text import Text
 
     from gaugeblock.cases.truth import ABLATIONS
+    from gaugeblock.methods.engine.ablation import check_ablation
     from gaugeblock.results.files import certificate_path
     from gaugeblock.suites.suites import case_ids
 
     ids, ablations = case_ids([*(cases or []), *(suite or [])] or ["quick"]), tuple(ablation or ABLATIONS)
-    for unknown in set(ablations) - set(ABLATIONS):
-        raise UnknownName("ablation", unknown, ABLATIONS)
+    for name in ablations:
+        check_ablation(name)
     parallel = Parallel(n_jobs=min(len(ids), workers or os.cpu_count() or 1), batch_size=1, return_as="generator")
     screen, failures = console(), 0
     for certificate in parallel(delayed(_certified)(case, ablations) for case in ids):

@@ -53,10 +53,10 @@ def atp_star(task: Task, qk_fix: bool = True, grad_drop: bool = True) -> dict[st
     """
     totals = no_totals(task)
     drops = _drops(task, grad_drop)
-    for found in _effects(task, qk_fix, drops, joint=False):
-        size = found.effect.abs().double().mean(-1)
-        values = [size[i] for i in (found.variant(drop, task) for drop in drops) if i is not None]
-        rows = [task.graph.reader_index[reader] for reader in found.readers]
+    for group in _effects(task, qk_fix, drops, joint=False):
+        size = group.effect.abs().double().mean(-1)
+        values = [size[i] for i in (group.variant(drop, task) for drop in drops) if i is not None]
+        rows = [task.graph.reader_index[reader] for reader in group.readers]
         totals[rows, : size.shape[-1]] = torch.stack(values).mean(0)
     return by_edge(task, totals)
 
@@ -77,10 +77,10 @@ def atp_star_nodes(task: Task, qk_fix: bool = True, grad_drop: bool = True) -> d
     """
     drops = _drops(task, grad_drop)
     sums = task.engine.difference.new_zeros(len(drops), len(task.graph.writers), len(task.clean), dtype=torch.float64)
-    for found in _effects(task, qk_fix, drops, joint=True):
+    for group in _effects(task, qk_fix, drops, joint=True):
         for total, drop in zip(sums, drops, strict=True):
-            if (i := found.variant(drop, task)) is not None:
-                total[: found.effect.shape[2]] += found.effect[i].double().sum(0)
+            if (i := group.variant(drop, task)) is not None:
+                total[: group.effect.shape[2]] += group.effect[i].double().sum(0)
     scores = {}
     for w, size in zip(task.graph.writers, sums.abs().mean(-1).unbind(1), strict=True):
         others = [i for i, drop in enumerate(drops) if drop is None or drop != Place.of(w).layer]
@@ -94,7 +94,7 @@ def _drops(task: Task, grad_drop: bool) -> list[int | None]:
     return list(range(n_layers)) if grad_drop and n_layers > 1 else [None]
 
 
-class _Found(NamedTuple):
+class _Effects(NamedTuple):
     """Effects of ablating what some readers of one layer read, by variant of the gradient (see `_backward`).
 
     `layer` is the number of layers for the logits. Where q and k are replaced together, `readers` names heads.
@@ -120,28 +120,28 @@ class _Gradients(NamedTuple):
     pre: Float[Tensor, "variant pair pos neuron"] | None
 
 
-def _effects(task: Task, qk_fix: bool, drops: list[int | None], joint: bool) -> Iterator[_Found]:
+def _effects(task: Task, qk_fix: bool, drops: list[int | None], joint: bool) -> Iterator[_Effects]:
     """The effects on every reader. joint: the q and k of a head are replaced together."""
     engine = task.engine
     weights, clean = engine.weights, engine.clean_run
     run, total = clean_graph(task)
     (end,) = torch.autograd.grad(total, run.stream[-1], retain_graph=True)
-    yield _Found(weights.n_layers, ["logits"], effects(engine.difference, end[None])[None])
+    yield _Effects(weights.n_layers, ["logits"], effects(engine.difference, end[None])[None])
     for gradients in _backward(task, run, end, drops):
         layer, mlp, heads = gradients.layer, weights.mlp[gradients.layer], weights.attention[gradients.layer].heads
         if mlp is not None and gradients.pre is not None:
             maps = mlp.W_in.expand(len(gradients.pre), *mlp.W_in.shape)
             gradient = pulled(weights, clean.stream[2 * layer + 1], maps, gradients.pre)
             seen = writers_before(task, 2 * layer + 1)
-            yield _Found(layer, [f"m{layer}"], effects(engine.difference[:seen], gradient)[:, None])
+            yield _Effects(layer, [f"m{layer}"], effects(engine.difference[:seen], gradient)[:, None])
         if not heads:
             continue
         linear = {port: _linear(task, gradients, i) for i, port in enumerate("qkv") if port == "v" or not qk_fix}
-        yield _Found(layer, [f"a{layer}.h{head}.v" for head in heads], linear["v"])
+        yield _Effects(layer, [f"a{layer}.h{head}.v" for head in heads], linear["v"])
         for ports in ["qk"] if joint else ["q", "k"]:
             effect = _rerouted(task, gradients, ports) if qk_fix else torch.stack([linear[p] for p in ports]).sum(0)
             names = [f"a{layer}.h{head}" if joint else f"a{layer}.h{head}.{ports}" for head in heads]
-            yield _Found(layer, names, effect)
+            yield _Effects(layer, names, effect)
 
 
 def _backward(task: Task, run: Activations, end: Tensor, drops: list[int | None]) -> Iterator[_Gradients]:
@@ -157,12 +157,12 @@ def _backward(task: Task, run: Activations, end: Tensor, drops: list[int | None]
         inner = [run.stream[2 * layer], run.qkv[layer], run.pattern[layer]]
         if (pre := run.pre[layer]) is not None:
             inner.append(pre)
-        found = [
+        by_variant = [
             torch.autograd.grad(run.stream[2 * layer + 2], inner, g, retain_graph=True, materialize_grads=True)
             for g in variants
         ]
         task.engine.backwards += len(variants) / n_layers
-        stream, qkv, pattern, *rest = (torch.stack(x) for x in zip(*found, strict=True))
+        stream, qkv, pattern, *rest = (torch.stack(x) for x in zip(*by_variant, strict=True))
         yield _Gradients(layer, qkv, pattern, rest[0] if rest else None)
         variants = [*stream, variants[0]] if drops != [None] else list(stream)
 
@@ -186,7 +186,7 @@ def _rerouted(task: Task, gradients: _Gradients, ports: str) -> Float[Tensor, "v
     maps = weights.attention[layer].maps
     mask = causal_mask(weights, stream.shape[1])
     per_block = max(1, NUMBERS_AT_ONCE // max(pattern.numel(), q.numel(), stream.numel()))
-    found = []
+    blocks = []
     for difference in engine.difference[: writers_before(task, 2 * layer)].split(per_block):
         change = normalise_change(weights, stream.expand_as(difference), difference)
         ends = [
@@ -195,5 +195,5 @@ def _rerouted(task: Task, gradients: _Gradients, ports: str) -> Float[Tensor, "v
         ]
         scores = ends[0] @ ends[1].transpose(-1, -2)
         moved = softmax(scores if mask is None else scores + mask) - pattern
-        found.append(torch.einsum("vphst,wphst->vhwp", gradients.pattern, moved))
-    return torch.cat(found, 2)
+        blocks.append(torch.einsum("vphst,wphst->vhwp", gradients.pattern, moved))
+    return torch.cat(blocks, 2)

@@ -34,7 +34,7 @@ def magnitude(task: Task) -> dict[str, float]:
     corrupted run.
     """
     engine, graph = task.engine, task.graph
-    found: dict[str, float] = {}
+    effects: dict[str, float] = {}
     with torch.no_grad():
         for stage, (readers, maps) in enumerate(_readers(engine.weights)):
             stream = engine.clean_run.stream[stage]
@@ -44,8 +44,8 @@ def magnitude(task: Task) -> dict[str, float]:
                 seen = (change @ maps.flatten(1)).view(*change.shape[:2], *maps.shape[1:])
                 means = seen.norm(dim=-1).mean((0, 1)).tolist()
                 for names, row in zip(readers, means, strict=True):
-                    found |= {f"{writer}->{reader}": mean for reader, mean in zip(names, row, strict=True)}
-    return {edge: found[edge] for edge in graph.edges}
+                    effects |= {f"{writer}->{reader}": mean for reader, mean in zip(names, row, strict=True)}
+    return {edge: effects[edge] for edge in graph.edges}
 
 
 def _readers(weights: Weights) -> Iterator[tuple[list[list[str]], Float[Tensor, "d_model port head width"]]]:

@@ -113,9 +113,9 @@ def edge_pair_patching(task: Task, budget: int = 500) -> dict[str, float]:
     together = task.engine.patch([[edges[e], edges[f]] for e, f in pairs], task.metric)
     best = effect.copy()
     for (e, f), joint in zip(pairs, (clean - together.mean(1)).cpu().numpy(), strict=True):
-        for own, partner in ((e, f), (f, e)):
-            if abs(joint - effect[partner]) > abs(best[own]):
-                best[own] = joint - effect[partner]
+        for edge, partner in ((e, f), (f, e)):
+            if abs(joint - effect[partner]) > abs(best[edge]):
+                best[edge] = joint - effect[partner]
     return dict(zip(edges, best.tolist(), strict=True))
 
 

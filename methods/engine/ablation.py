@@ -1,6 +1,8 @@
 """What a writer is replaced by when one of its edges is ablated.
 
-`ABLATIONS` maps a name to a function of (clean run, corrupted run, rows); a new ablation is one more entry.
+`ABLATIONS` maps a name to a function of (clean run, corrupted run, rows). A new ablation is one more entry, and one in
+the manifest of a submission; what is proved inert under it (`compiled.edges.inert`) and how the checker, which shares
+no code with us, makes it (`gaugeblock.checker`) is said there.
 """
 
 from collections.abc import Callable
@@ -76,8 +78,16 @@ def zero(clean: Activations, corrupted: Activations, rows: Rows) -> Values:
 ABLATIONS: dict[str, Ablation] = {"resample": resample, "donor": donor, "mean": mean, "zero": zero}
 
 
-def ablate(name: str, clean: Activations, corrupted: Activations, rows: Rows) -> Values:
-    """What every writer is replaced by under a named ablation. Raises UnknownName."""
+def check_ablation(name: str) -> None:
+    """Raise UnknownName, with the nearest names, where there is no such ablation.
+
+    >>> check_ablation("mean")
+    """
     if name not in ABLATIONS:
         raise UnknownName("ablation", name, ABLATIONS)
+
+
+def ablate(name: str, clean: Activations, corrupted: Activations, rows: Rows) -> Values:
+    """What every writer is replaced by under a named ablation. Raises UnknownName."""
+    check_ablation(name)
     return ABLATIONS[name](clean, corrupted, rows)

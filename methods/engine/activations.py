@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gaugeblock.methods.engine.weights import Attention, Mlp, Weights
+from gaugeblock.methods.engine.weights import AttentionWeights, MlpWeights, Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +109,15 @@ def attend(
     return pattern @ v, pattern
 
 
-def project(attention: Attention, x: Float[Tensor, "item pos d_model"]) -> Float[Tensor, "item pos 3 heads d_head"]:
+def project(
+    attention: AttentionWeights, x: Float[Tensor, "item pos d_model"]
+) -> Float[Tensor, "item pos 3 heads d_head"]:
     """q, k and v of every head from normalised inputs."""
     flat = torch.addmm(attention.b_qkv, x.flatten(0, 1), attention.W_qkv)
     return flat.view(*x.shape[:2], 3, len(attention.heads), attention.W_O.shape[1])
 
 
-def neurons(mlp: Mlp, x: Float[Tensor, "item pos d_model"]) -> Float[Tensor, "item pos neuron"]:
+def neurons(mlp: MlpWeights, x: Float[Tensor, "item pos d_model"]) -> Float[Tensor, "item pos neuron"]:
     """Pre-activations from normalised inputs."""
     return torch.addmm(mlp.b_in, x.flatten(0, 1), mlp.W_in).view(*x.shape[:2], -1)
 

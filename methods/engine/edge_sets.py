@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gaugeblock.compiled.edges.graph import Place
 from gaugeblock.methods.engine.activations import Activations, attend, causal_mask, normalise_change
-from gaugeblock.methods.engine.weights import Attention, Mlp, Weights
+from gaugeblock.methods.engine.weights import AttentionWeights, MlpWeights, Weights
 
 Cut = Sequence[tuple[str, int]]
 """Ablated edges as (reader, index of the writer)."""
@@ -62,18 +62,18 @@ def take(values: Tensor, chosen: Int[Tensor, " item"]) -> Tensor:
     return values.index_select(0, chosen)
 
 
-def moved(change: Float[Tensor, "item ..."]) -> Bool[Tensor, " item"]:
-    """Which items are not exactly zero; several times faster than `any`."""
+def moved(change: Float[Tensor, "item ..."], floor: Tensor | float = 0.0) -> Bool[Tensor, " item"]:
+    """Whether each item is anywhere larger than a floor; several times faster than `any`."""
     flat = change.flatten(1)
-    if not flat.shape[1]:
-        return torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
-    return flat.abs().amax(1) > 0
+    if not flat.shape[1]:  # an MLP that writes only b_out has no neurons
+        return flat.new_zeros(len(flat), dtype=torch.bool)
+    return flat.abs().amax(1) > floor
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """Follows changes relative to `clean`. `difference` is what ablating each writer would change in its value."""
+    """Changes relative to `clean`. `difference` is what ablating each writer would change in its value."""
 
     weights: Weights
     clean: Activations
@@ -165,7 +165,7 @@ class Changes:
             self._mlp_step(layer, mlp, items, cuts)
 
     def _attention_step(
-        self, layer: int, attention: Attention, items: _Items, cuts: dict[str, list[tuple[int, int]]]
+        self, layer: int, attention: AttentionWeights, items: _Items, cuts: dict[str, list[tuple[int, int]]]
     ) -> None:
         if not attention.heads:
             return
@@ -197,7 +197,7 @@ class Changes:
     def _with_cuts(
         self,
         layer: int,
-        attention: Attention,
+        attention: AttentionWeights,
         slot: int,
         items: _Items,
         cuts: dict[str, list[tuple[int, int]]],
@@ -219,7 +219,7 @@ class Changes:
             ports[row[places], :, i] = change @ attention.maps[:, i, slot]
         return chosen, ports
 
-    def _mlp_step(self, layer: int, mlp: Mlp, items: _Items, cuts: dict[str, list[tuple[int, int]]]) -> None:
+    def _mlp_step(self, layer: int, mlp: MlpWeights, items: _Items, cuts: dict[str, list[tuple[int, int]]]) -> None:
         change = items.stream
         if (reader := f"m{layer}") in cuts:
             change = change + self._cut_change(items, cuts[reader])
@@ -252,24 +252,24 @@ class Changes:
 
     def _concerned(self, items: _Items, cuts: list[tuple[int, int]]) -> Int[Tensor, " concerned"]:
         """The items in whose set one of these edges is ablated."""
-        sets = torch.tensor(sorted({own for own, _ in cuts}), device=items.set.device)
+        sets = torch.tensor(sorted({cut_set for cut_set, _ in cuts}), device=items.set.device)
         return torch.isin(items.set, sets).nonzero().squeeze(1)
 
     def _cut_change(
         self, items: _Items, cuts: list[tuple[int, int]], places: Int[Tensor, " chosen"] | None = None
     ) -> Float[Tensor, "chosen pos d_model"]:
         """What ablating these edges adds to the reader's input: ablated minus current, for all items or the chosen."""
-        own_set, pair = (x if places is None else take(x, places) for x in (items.set, items.pair))
+        of_set, pair = (x if places is None else take(x, places) for x in (items.set, items.pair))
         sets, writers = (sorted(set(column)) for column in zip(*cuts, strict=True))
         chosen = self.difference.new_zeros(int(max(items.set.max(), sets[-1])) + 1, len(writers))
-        for own, writer in cuts:
-            chosen[own, writers.index(writer)] = 1
+        for cut_set, writer in cuts:
+            chosen[cut_set, writers.index(writer)] = 1
         replaced = torch.einsum("sw,wptd->sptd", chosen, self.difference[writers])
-        change = take(replaced.flatten(0, 1), own_set * replaced.shape[1] + pair)
+        change = take(replaced.flatten(0, 1), of_set * replaced.shape[1] + pair)
         for column, writer in enumerate(writers):
             if (written := items.written.get(writer)) is not None:
                 written = written if places is None else take(written, places)
-                change -= take(chosen[:, column], own_set)[:, None, None] * written
+                change -= take(chosen[:, column], of_set)[:, None, None] * written
         return change
 
     # --- nodes ---------------------------------------------------------------------------------------------------

@@ -18,10 +18,10 @@ from gaugeblock.compiled.edges.graph import Graph, parse_edge
 from gaugeblock.methods.engine.ablation import Rows, ablate
 from gaugeblock.methods.engine.activations import Activations, run
 from gaugeblock.methods.engine.edge_sets import ROWS_AT_ONCE, Changes, Functional
-from gaugeblock.methods.engine.hard_masks import Circuits
+from gaugeblock.methods.engine.hard_masks import HardMasks
 from gaugeblock.methods.engine.pruning import prune
-from gaugeblock.methods.engine.single_edges import Sweep
-from gaugeblock.methods.engine.soft_masks import Masked
+from gaugeblock.methods.engine.single_edges import SingleEdges
+from gaugeblock.methods.engine.soft_masks import SoftMasks
 from gaugeblock.methods.engine.weights import Weights
 
 CIRCUITS_AT_ONCE = 256
@@ -85,8 +85,8 @@ class Engine:
         return prune(self.weights)
 
     @cached_property
-    def _masked(self) -> Masked:
-        return Masked(self.pruned, self.graph)
+    def _soft_masks(self) -> SoftMasks:
+        return SoftMasks(self.pruned, self.graph)
 
     @cached_property
     def _changes(self) -> Changes:
@@ -108,7 +108,7 @@ class Engine:
         if ablated is None:
             ablated = self.ablated if pairs is None else self.ablated[:, pairs]
         self.forwards += len(masks) * clean.shape[1] / len(self.clean_logits)
-        return self._masked.run(masks.to(self.clean_logits), clean, ablated.expand_as(clean))
+        return self._soft_masks.run(masks.to(self.clean_logits), clean, ablated.expand_as(clean))
 
     def measure(self, masks: Bool[Tensor, "circuit edges"], functional: Functional) -> Float[Tensor, "circuit pair"]:
         """The functional of the logits of each circuit (True: clean edge), in blocks of bounded memory. No gradients.
@@ -121,13 +121,13 @@ class Engine:
         values = []
         with torch.no_grad():
             for some in (masks & live).split(CIRCUITS_AT_ONCE):
-                circuits = Circuits(self.pruned, self.graph, some)
-                found = []
+                circuits = HardMasks(self.pruned, self.graph, some)
+                blocks = []
                 for pairs, logits in circuits.run(self.clean_run.writers, self.ablated):
                     number = torch.arange(n_pairs, device=logits.device)[pairs]
                     flat = functional(logits.flatten(0, 1), number.repeat(circuits.count))
-                    found.append(flat.view(circuits.count, len(number)))
-                values.append(torch.cat(found, 1)[circuits.logits.of_circuit])
+                    blocks.append(flat.view(circuits.count, len(number)))
+                values.append(torch.cat(blocks, 1)[circuits.logits.of_circuit])
                 self.forwards += circuits.states / len(self.graph.writers)
         return torch.cat(values)
 
@@ -155,7 +155,7 @@ class Engine:
             every_pair = torch.arange(len(self.clean_logits), device=self.clean_logits.device)
             result = functional(self.clean_logits, every_pair).repeat(len(self.graph.edges), 1)
             changes = self._changes
-            for ends in Sweep(changes.weights, changes.clean, changes.difference, ROWS_AT_ONCE).run():
+            for ends in SingleEdges(changes.weights, changes.clean, changes.difference, ROWS_AT_ONCE).run():
                 result[ends.edge, ends.pair] = functional(ends.logits, ends.pair)
                 self.forwards += ends.work
         return result

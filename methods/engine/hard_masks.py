@@ -22,7 +22,7 @@ NUMBERS_AT_ONCE = 2**23
 
 @final
 @dataclass(frozen=True, eq=False)
-class Read:
+class ReaderInputs:
     """The different inputs of a reader.
 
     Attributes:
@@ -38,15 +38,15 @@ class Read:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Head:
+class HeadStates:
     """The different states of a head: which inputs its q, k and v have in each [state, 3]."""
 
-    ports: tuple[Read, Read, Read]
+    ports: tuple[ReaderInputs, ReaderInputs, ReaderInputs]
     states: Int[Tensor, "state 3"]
 
 
 @final
-class Circuits:
+class HardMasks:
     """Circuits, one row of `masks` each: True where an edge is clean, False where it carries its ablated value."""
 
     def __init__(self, weights: Weights, graph: Graph, masks: Bool[Tensor, "circuit edge"]) -> None:
@@ -54,12 +54,12 @@ class Circuits:
         nowhere = masks.new_zeros(len(masks), dtype=torch.long)
         self.sources: list[str] = [w for w in ("embed", "pos") if w in graph.writer_index]
         self._state = dict.fromkeys(self.sources, nowhere)
-        self.heads: dict[str, Head] = {}
-        self.mlps: dict[int, Read] = {}
+        self.heads: dict[str, HeadStates] = {}
+        self.mlps: dict[int, ReaderInputs] = {}
         for layer, (attention, mlp) in enumerate(zip(weights.attention, weights.mlp, strict=True)):
-            found = {f"a{layer}.h{head}": self._head(f"a{layer}.h{head}") for head in attention.heads}
-            for name, (head, state) in found.items():
-                self.heads[name], self._state[name] = head, state
+            states = {f"a{layer}.h{head}": self._head(f"a{layer}.h{head}") for head in attention.heads}
+            for name, (head, of_circuit) in states.items():
+                self.heads[name], self._state[name] = head, of_circuit
             if mlp is not None:
                 self.mlps[layer] = self._read(f"m{layer}")
                 self._state[f"m{layer}"] = self.mlps[layer].of_circuit
@@ -99,7 +99,7 @@ class Circuits:
         gaps = {w: (clean[index[w]] - ablated[index[w]])[None] for w in self.sources}
         base = ablated[[index[w] for w in self.sources]].sum(0)
 
-        def stream(read: Read) -> Float[Tensor, "state row d_model"]:
+        def stream(read: ReaderInputs) -> Float[Tensor, "state row d_model"]:
             total = base.repeat(read.count, 1, 1, 1)
             for writer, held, state in read.parts:
                 total.index_add_(0, held, gaps[writer].index_select(0, state))
@@ -129,13 +129,13 @@ class Circuits:
                 base = base + ablated[index[f"m{layer}"]]
         return (stream(self.logits) @ weights.W_U + weights.b_U).view(self.count, *shape[:2], -1)
 
-    def _head(self, name: str) -> tuple[Head, Int[Tensor, " circuit"]]:
+    def _head(self, name: str) -> tuple[HeadStates, Int[Tensor, " circuit"]]:
         q, k, v = (self._read(f"{name}.{port}") for port in "qkv")
         together = torch.stack([q.of_circuit, k.of_circuit, v.of_circuit], 1)
         states, of_circuit = together.unique(dim=0, return_inverse=True)
-        return Head((q, k, v), states), of_circuit
+        return HeadStates((q, k, v), states), of_circuit
 
-    def _read(self, reader: str) -> Read:
+    def _read(self, reader: str) -> ReaderInputs:
         writers = list(self._state)
         columns = self.graph.indices(f"{writer}->{reader}" for writer in writers)
         kept = self.masks[:, torch.as_tensor(columns, device=self.masks.device)]
@@ -146,4 +146,4 @@ class Circuits:
             held = (inputs[:, column] >= 0).nonzero().squeeze(1)
             if len(held):
                 parts.append((writer, held, inputs[held, column]))
-        return Read(parts, len(inputs), of_circuit)
+        return ReaderInputs(parts, len(inputs), of_circuit)

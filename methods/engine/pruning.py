@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gaugeblock.compiled.edges.graph import Place, parse_edge
-from gaugeblock.methods.engine.weights import Attention, Mlp, Weights
+from gaugeblock.methods.engine.weights import AttentionWeights, MlpWeights, Weights
 
 Reads = dict[str, Float[Tensor, "d_model directions"]]
 
@@ -24,14 +24,14 @@ def prune(weights: Weights) -> tuple[Weights, frozenset[str]]:
     if weights.norm != "none":
         return weights, frozenset(weights.graph.edges)
     reads: Reads = {"logits": weights.W_U}
-    attentions: list[Attention] = []
-    mlps: list[Mlp | None] = []
+    attentions: list[AttentionWeights] = []
+    mlps: list[MlpWeights | None] = []
     for layer in reversed(range(weights.n_layers)):
         mlp = weights.mlp[layer]
         if mlp is not None:
             live = _meets(mlp.W_out, _all(reads)).any(1)
             alive = bool(live.any())
-            mlp = Mlp(mlp.W_in[:, live], mlp.b_in[live], mlp.W_out[live], mlp.b_out)
+            mlp = MlpWeights(mlp.W_in[:, live], mlp.b_in[live], mlp.W_out[live], mlp.b_out)
             if alive:
                 reads[f"m{layer}"] = mlp.W_in
             elif not bool(mlp.b_out.any()):
@@ -42,7 +42,7 @@ def prune(weights: Weights) -> tuple[Weights, frozenset[str]]:
     return replace(weights, attention=tuple(reversed(attentions)), mlp=tuple(reversed(mlps))), edges
 
 
-def _live_heads(attention: Attention, layer: int, reads: Reads) -> Attention:
+def _live_heads(attention: AttentionWeights, layer: int, reads: Reads) -> AttentionWeights:
     """The heads that write where a later live reader reads; adds what they read themselves."""
     later = _all(reads)
     maps, keep = attention.maps, []
@@ -54,7 +54,7 @@ def _live_heads(attention: Attention, layer: int, reads: Reads) -> Attention:
             reads[f"a{layer}.h{head}.q"] = maps[:, 0, slot]
             reads[f"a{layer}.h{head}.k"] = maps[:, 1, slot]
     d_head = attention.W_O.shape[1]
-    return Attention(
+    return AttentionWeights(
         heads=tuple(attention.heads[slot] for slot in keep),
         W_qkv=maps[:, :, keep].flatten(1),
         b_qkv=attention.b_qkv.view(3, len(attention.heads), d_head)[:, keep].flatten(),

@@ -11,16 +11,16 @@ from functools import cached_property
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
 from gaugeblock.compiled.edges.graph import Graph, parse_edge
 from gaugeblock.methods.engine.activations import Activations, causal_mask, normalise, normalise_change
-from gaugeblock.methods.engine.edge_sets import take
-from gaugeblock.methods.engine.weights import Mlp, Weights
+from gaugeblock.methods.engine.edge_sets import moved, take
+from gaugeblock.methods.engine.weights import MlpWeights, Weights
 
-LANES = 16
+MIN_COLUMNS = 16
 """A CPU runs a product with fewer columns than this at a fraction of its speed, so W_U is padded to it."""
 
 
@@ -41,7 +41,7 @@ class Ends:
 
 
 @final
-class Sweep:
+class SingleEdges:
     """Single edges of one model on one set of pairs. `difference`: ablated minus clean value of each writer."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Sweep:
         self.mask = causal_mask(weights, pos)
         self.block = max(1, rows_at_once // pos)
         vocab = weights.W_U.shape[1]
-        self.vocab, wide = vocab, -vocab % LANES
+        self.vocab, wide = vocab, -vocab % MIN_COLUMNS
         self.W_U, self.b_U = pad(self.weights.W_U, (0, wide)), pad(weights.b_U, (0, wide))
         self.layers = [_Layer.of(self.weights, self.clean, layer) for layer in range(weights.n_layers)]
 
@@ -86,29 +86,29 @@ class Sweep:
             yield column[here], pair[here], change
 
     def _heads(self, layer: int, edges: "_Stage") -> Iterator[Ends]:
-        attention, own = self.weights.attention[layer], self.layers[layer]
+        attention, clean = self.weights.attention[layer], self.layers[layer]
         heads, d_head = attention.W_O.shape[:2]
         if not heads:
             return
-        few: list[_Changed] = []
+        small: list[_Changed] = []  # blocks that are run together
         rows = [[edges.row(f"a{layer}.h{head}.{port}") for head in attention.heads] for port in "qkv"]
         places = edges.first + len(edges.writers) * torch.tensor(rows, device=self.W_U.device)
         for column, pair, change in self._changes(2 * layer, edges.writers, attention.W_qkv):
             read = (change.flatten(0, 1) @ attention.W_qkv).view(*change.shape[:2], 3, heads, d_head)
             read = read.permute(2, 3, 0, 1, 4).flatten(1, 2)  # port, (head, item), pos, d_head
             for port, seen in enumerate(read):
-                alive = _moved(seen).nonzero().squeeze(-1)
+                alive = moved(seen).nonzero().squeeze(-1)
                 for part in alive.split(4 * self.block):
                     slot, item = part // len(pair), part % len(pair)
                     edge, of = places[port][slot] + take(column, item), take(pair, item)
-                    dz = own.change_of_z(port, slot, of, take(seen, part), self.mask)
-                    changed = _Changed(slot, edge, of, dz).chosen(_moved(dz, take(own.floor, slot)))
+                    dz = clean.change_of_z(port, slot, of, take(seen, part), self.mask)
+                    changed = _Changed(slot, edge, of, dz).chosen(moved(dz, take(clean.floor, slot)))
                     if len(changed.pair) >= self.block:
                         yield from self._behind_heads(layer, changed)
                     else:
-                        few.append(changed)
-        if few:
-            yield from self._behind_heads(layer, _Changed.joined(few))
+                        small.append(changed)
+        if small:
+            yield from self._behind_heads(layer, _Changed.joined(small))
 
     def _behind_heads(self, layer: int, changed: "_Changed") -> Iterator[Ends]:
         for head in range(len(self.weights.attention[layer].heads)):
@@ -117,16 +117,16 @@ class Sweep:
                 logits, stages = self._behind_head(layer, head, block.pair, block.dz)
                 yield self._ends(block.edge, block.pair, logits, stages)
 
-    def _mlp(self, layer: int, mlp: Mlp, edges: "_Stage") -> Iterator[Ends]:
-        own, stage = self.layers[layer], 2 * layer + 1
+    def _mlp(self, layer: int, mlp: MlpWeights, edges: "_Stage") -> Iterator[Ends]:
+        clean, stage = self.layers[layer], 2 * layer + 1
         for column, pair, change in self._changes(stage, edges.writers, mlp.W_in):
             for part in range(0, len(pair), self.block):
                 here = slice(part, part + self.block)
                 read = change[here] @ mlp.W_in
-                seen = _moved(read).nonzero().squeeze(-1)
+                seen = moved(read).nonzero().squeeze(-1)
                 p, c = pair[here][seen], column[here][seen]
-                post = self.weights.activation(take(own.pre, p).add_(take(read, seen))).sub_(take(own.post, p))
-                kept = _moved(post).nonzero().squeeze(-1)
+                post = self.weights.activation(take(clean.pre, p).add_(take(read, seen))).sub_(take(clean.post, p))
+                kept = moved(post).nonzero().squeeze(-1)
                 if not len(kept):
                     continue
                 p, c, post = p[kept], c[kept], post[kept]
@@ -137,25 +137,25 @@ class Sweep:
     def _logits(self, edges: "_Stage") -> Iterator[Ends]:
         for column, pair, change in self._changes(self.weights.stages - 1, edges.writers, self.W_U):
             seen = (change @ self.W_U)[..., : self.vocab]
-            kept = _moved(seen).nonzero().squeeze(-1)
-            own = pair[kept]
-            yield Ends(edges.first + column[kept], own, self.clean.logits[own] + seen[kept], 0.0)
+            kept = moved(seen).nonzero().squeeze(-1)
+            of = pair[kept]
+            yield Ends(edges.first + column[kept], of, self.clean.logits[of] + seen[kept], 0.0)
 
     # --- what follows --------------------------------------------------------------------------------------------
 
     def _behind_head(self, layer: int, head: int, pair: Tensor, dz: Tensor) -> tuple[Tensor, int]:
         """Logits, and stages run, when one head's z changes by dz."""
-        attention, mlp, own = self.weights.attention[layer], self.weights.mlp[layer], self.layers[layer]
+        attention, mlp, clean = self.weights.attention[layer], self.weights.mlp[layer], self.layers[layer]
         stage, items, dz = 2 * layer + 1, len(pair), dz.flatten(0, 1)
         if mlp is None or self.weights.norm != "none":
             x = take(self.clean.stream[stage], pair).flatten(0, 1).addmm_(dz, attention.W_O[head])
             return self._finish(x, items, stage)
-        pre = take(own.pre, pair).flatten(0, 1).addmm_(dz, own.W_O_in[head])
+        pre = take(clean.pre, pair).flatten(0, 1).addmm_(dz, clean.W_O_in[head])
         post = self.weights.activation(pre)
         if layer == self.weights.n_layers - 1:
             logits = take(self._past_last, pair).flatten(0, 1).addmm_(dz, self._W_O_U[head])
             return logits.addmm_(post, self._W_out_U), 1
-        x = take(own.past, pair).flatten(0, 1).addmm_(dz, attention.W_O[head]).addmm_(post, mlp.W_out)
+        x = take(clean.past, pair).flatten(0, 1).addmm_(dz, attention.W_O[head]).addmm_(post, mlp.W_out)
         logits, stages = self._finish(x, items, stage + 1)
         return logits, stages + 1
 
@@ -163,21 +163,21 @@ class Sweep:
         """Logits, and stages run, when the stream in front of a stage is x, which is overwritten."""
         weights, last = self.weights, self.weights.stages - 1
         for at in range(stage, last):
-            attention, mlp, own = weights.attention[at // 2], weights.mlp[at // 2], self.layers[at // 2]
+            attention, mlp, biases = weights.attention[at // 2], weights.mlp[at // 2], self.layers[at // 2]
             if at % 2 == 0:
                 if attention.heads:
                     z = self._attend(normalise(weights, x), at // 2, items)
                     x.addmm_(z, attention.W_O.flatten(0, 1))
-                if own.b_O is not None:
-                    x += own.b_O
+                if biases.b_O is not None:
+                    x += biases.b_O
             elif mlp is not None:
-                post = weights.activation(_affine(own.b_in, normalise(weights, x), mlp.W_in))
+                post = weights.activation(_affine(biases.b_in, normalise(weights, x), mlp.W_in))
                 if at == last - 1 and weights.norm == "none":
                     logits = torch.addmm(self._b_out_U, x, self.W_U).addmm_(post, self._W_out_U)
                     return logits, last - stage
                 x.addmm_(post, mlp.W_out)
-                if own.b_out is not None:
-                    x += own.b_out
+                if biases.b_out is not None:
+                    x += biases.b_out
         return torch.addmm(self.b_U, normalise(weights, x), self.W_U), last - stage
 
     def _attend(self, x: Float[Tensor, "row d_model"], layer: int, items: int) -> Float[Tensor, "row z"]:
@@ -335,14 +335,6 @@ class _Layer:
         q, k, v = take(self.q, place), take(self.k, place), take(self.v, place)
         (q if port == 0 else k).add_(change)
         return torch.bmm(_softmax(torch.bmm(q, k.transpose(1, 2)), mask), v).sub_(take(self.z, place))
-
-
-def _moved(change: Float[Tensor, "item ..."], floor: Tensor | float = 0.0) -> Bool[Tensor, " item"]:
-    """Which items are anywhere larger than a floor; several times faster than `any`."""
-    flat = change.flatten(1)
-    if not flat.shape[1]:  # an MLP that writes only b_out has no neurons
-        return flat.new_zeros(len(flat), dtype=torch.bool)
-    return flat.abs().amax(1) > floor
 
 
 def _affine(bias: Tensor | None, x: Float[Tensor, "row read"], W: Float[Tensor, "read write"]) -> Tensor:

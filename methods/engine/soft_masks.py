@@ -13,7 +13,7 @@ from gaugeblock.methods.engine.weights import Weights
 
 
 @final
-class Masked:
+class SoftMasks:
     """A model whose reader r reads  Σ_w ablated_w + m[w→r] · (current_w − ablated_w)  over the writers w before it.
 
     weights: of the model, pruned or whole: edges of what was pruned have no effect and no gradient.

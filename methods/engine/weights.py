@@ -56,7 +56,7 @@ _PLAIN: dict[str, Any] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Attention:
+class AttentionWeights:
     """One layer's attention: `heads` names the slots that are kept; q, k and v of all of them are one map."""
 
     heads: tuple[int, ...]
@@ -72,7 +72,7 @@ class Attention:
 
 
 @dataclass(frozen=True, eq=False)
-class Mlp:
+class MlpWeights:
     """One layer's MLP, over the neurons that write something."""
 
     W_in: Float[Tensor, "d_model neuron"]
@@ -88,8 +88,8 @@ class Weights:
     graph: Graph
     W_E: Float[Tensor, "d_vocab d_model"]
     W_pos: Float[Tensor, "n_ctx d_model"] | None
-    attention: tuple[Attention, ...]
-    mlp: tuple[Mlp | None, ...]
+    attention: tuple[AttentionWeights, ...]
+    mlp: tuple[MlpWeights | None, ...]
     W_U: Float[Tensor, "d_model d_vocab_out"]
     b_U: Float[Tensor, " d_vocab_out"]
     norm: Norm
@@ -169,7 +169,7 @@ def _shifted(b: Tensor, W: Tensor, shift: Tensor | None) -> Tensor:
     return b.detach() if shift is None else b.detach() + shift @ W.detach()
 
 
-def _attention(block: Any, heads: tuple[int, ...], scale: float) -> Attention:
+def _attention(block: Any, heads: tuple[int, ...], scale: float) -> AttentionWeights:
     attn, keep = block.attn, list(heads)
     gain, shift = _affine(block.ln1)
     maps = [(getattr(attn, f"W_{port}")[keep], getattr(attn, f"b_{port}")[keep]) for port in "QKV"]
@@ -178,13 +178,13 @@ def _attention(block: Any, heads: tuple[int, ...], scale: float) -> Attention:
     W[0] /= scale
     b[0] /= scale
     W_qkv = W.permute(2, 0, 1, 3).flatten(1).contiguous()  # [port, head, d_model, d_head] -> one map
-    return Attention(heads, W_qkv, b.flatten(), attn.W_O.detach()[keep], attn.b_O.detach())
+    return AttentionWeights(heads, W_qkv, b.flatten(), attn.W_O.detach()[keep], attn.b_O.detach())
 
 
-def _mlp(block: Any) -> Mlp:
+def _mlp(block: Any) -> MlpWeights:
     mlp = block.mlp
     gain, shift = _affine(block.ln2)
     writes = mlp.W_out.detach().any(-1)
     W_in = _folded(mlp.W_in, gain)[:, writes].contiguous()
     b_in = _shifted(mlp.b_in, mlp.W_in, shift)[writes]
-    return Mlp(W_in, b_in, mlp.W_out.detach()[writes], mlp.b_out.detach())
+    return MlpWeights(W_in, b_in, mlp.W_out.detach()[writes], mlp.b_out.detach())

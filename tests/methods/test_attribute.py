@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 import gaugeblock as gb
+from gaugeblock.compiled import split_inputs
 from gaugeblock.compiled.edges.graph import Graph, parse_edge
 from gaugeblock.methods.registry import get_method
 from gaugeblock.programs.errors import GaugeblockError, InputError, MethodError, UnknownName
-from support.naive import read_point, split, writers
+from support.naive import writers
 
 VOCAB, LONGEST, PAD = 11, 8, 0
 MODELS: dict[str, dict[str, Any]] = {
@@ -99,26 +100,26 @@ def test_every_method_scores_every_name(kind: str, ablation: str, n_pairs: int) 
 @pytest.mark.parametrize("kind", MODELS)
 def test_eap_with_a_users_metric_as_with_hooks(kind: str) -> None:
     model, (clean, corrupted) = brought(**MODELS[kind]), tokens(5)
-    metric, n_layers = logit_difference(clean, corrupted), model.cfg.n_layers
+    metric, graph = logit_difference(clean, corrupted), Graph.of(model)
     scores = gb.attribute(model, clean, corrupted, metric, "eap")
     error = 1e-5 if model.cfg.dtype == torch.float32 else 1e-10
 
     wrote, other = writers(model, clean), writers(model, corrupted)
-    found: dict[str, Tensor] = {}
+    kept: dict[str, Tensor] = {}
 
     def keep(gradient: Tensor, hook: Any) -> None:
-        found[hook.name] = gradient.detach().clone()
+        kept[hook.name] = gradient.detach().clone()
 
-    with split(model):
-        points = {read_point(reader, n_layers)[0] for reader in Graph.of(model).readers}
+    with split_inputs(model):
+        points = {graph.hook(reader, reads=True).point for reader in graph.readers}
         with model.hooks(bwd_hooks=[(point, keep) for point in points]):
             metric(model(clean), torch.arange(5)).sum().backward()
     for edge in scores:
         writer, reader = parse_edge(edge)
         expected = 0.0
         if writer != "bias":
-            point, head = read_point(reader, n_layers)
-            gradient = found[point] if head is None else found[point][:, :, head]
+            point, head = graph.hook(reader, reads=True)
+            gradient = kept[point] if head is None else kept[point][:, :, head]
             expected = float(((wrote[writer] - other[writer]) * gradient).sum() / 5)
         assert scores[edge] == pytest.approx(expected, rel=error, abs=error), edge
     assert max(scores.values()) > 1e-2

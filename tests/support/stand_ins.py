@@ -133,12 +133,17 @@ def case_record(case, ablation, certificate):
     )
 
 
+def check_ablation(name):
+    if name not in ("resample", "donor"):
+        raise UnknownName("ablation", name, ("resample", "donor"))
+
+
 MODULES = {
     "gaugeblock.cases.case": {"case": load_case},
     "gaugeblock.evaluation.evaluate": {"evaluate": evaluate},
     "gaugeblock.evaluation.case_record": {"case_record": case_record},
     "gaugeblock.evaluation.entrants": {"entrant": entrant},
-    "gaugeblock.cases.truth": {"ABLATIONS": ("resample", "donor")},
+    "gaugeblock.methods.engine.ablation": {"check_ablation": check_ablation},
     "gaugeblock.running.pictures": {"write_pictures": lambda case, out: []},
 }
 

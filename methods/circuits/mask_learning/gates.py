@@ -45,8 +45,8 @@ class HardConcrete:
 
     def __post_init__(self) -> None:
         if not (self.beta > 0 and self.gamma < 0 and self.zeta > 1):
-            given = f"beta {self.beta}, gamma {self.gamma}, zeta {self.zeta}"
-            raise MethodError(f"a hard-concrete gate needs beta > 0, gamma < 0 and zeta > 1, got {given}")
+            got = f"beta {self.beta}, gamma {self.gamma}, zeta {self.zeta}"
+            raise MethodError(f"a hard-concrete gate needs beta > 0, gamma < 0 and zeta > 1, got {got}")
 
     def sample(self, theta: Float[Tensor, " gate"], noise: Float[Tensor, "mask gate"]) -> Float[Tensor, "mask gate"]:
         concrete = ((torch.logit(noise) + theta) / self.beta).sigmoid()

@@ -185,12 +185,12 @@ def _gradients(
             replaced = None if constants is None else constants.at(chosen)
             logits = task.engine.forward(block, chosen, replaced).flatten(0, 1)
             loss = measure(logits, chosen.repeat(len(block))).sum() / (len(masks) * len(pairs))
-            found = torch.autograd.grad(loss, leaves, materialize_grads=True)
+            gradients = torch.autograd.grad(loss, leaves, materialize_grads=True)
         task.engine.backwards += len(block) * len(chosen) / len(task.clean)
         total += float(loss.detach())
-        mask_gradient[rows] += found[0]
+        mask_gradient[rows] += gradients[0]
         if constant_gradient is not None:
-            constant_gradient += found[1]
+            constant_gradient += gradients[1]
     return total, mask_gradient, constant_gradient
 
 
@@ -227,7 +227,7 @@ def _loss_of_the_empty_circuit(task: Task, measure: Objective, constants: Consta
 
 
 def _inside(noise: Float[Tensor, "mask gate"]) -> Float[Tensor, "mask gate"]:
-    """Away from 0 and 1, where a logit is infinite."""
+    """The noise kept away from 0 and 1, where a logit is infinite."""
     edge = torch.finfo(noise.dtype).eps
     return noise.clamp(edge, 1 - edge)
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from gaugeblock.methods.circuits import greedy
 from gaugeblock.methods.circuits.acdc import acdc, search, survivors
 from gaugeblock.methods.engine.ablation import ABLATIONS
 from gaugeblock.methods.engine.objective import Objective
@@ -47,7 +46,7 @@ def textbook(task: Task, threshold: float, objective: str) -> tuple[list[str], f
 def test_the_textbook_circuit(kind: str, objective: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under all four ablations in turn, and in blocks of two pairs for one of the objectives."""
     if objective == "metric":
-        monkeypatch.setattr(greedy, "ROWS_ON_CPU", 14)
+        monkeypatch.setattr("gaugeblock.methods.circuits.acdc.ROWS_ON_CPU", 14)
     number = [*RANDOM, *COMPILED].index(kind) + 2 * (objective == "metric")
     for threshold in (3e-3, 1e-4) if kind in RANDOM and objective == "divergence" else (1e-3,):
         ablation, number = list(ABLATIONS)[number % 4], number + 1

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gaugeblock.compiled import split_inputs
 from gaugeblock.compiled.edges.graph import Place, owner, parse_edge
 from gaugeblock.methods.check import check_method
 from gaugeblock.methods.circuits.atp import atp_star, atp_star_nodes
@@ -26,7 +27,7 @@ from gaugeblock.methods.circuits.gradients import (
 from gaugeblock.methods.circuits.patching import activation_patching, edge_patching
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import MethodError
-from support.naive import hook_point, patched, read_point, split, writers
+from support.naive import patched, writers
 from support.tasks import RANDOM, compiled_task, random_model, random_task
 
 EVERY = [eap, attribution_patching, eap_ig, eap_ig_gauss, clean_corrupted, eap_ig_activations, hisp]
@@ -55,24 +56,24 @@ def gradients(task: Task, points: dict[str, str], tokens: Tensor, hooks: Hooks =
         kept[hook.name] = value
 
     keeping = [(point, keep) for point in set(points.values())]
-    with split(task.model):
+    with split_inputs(task.model):
         logits = task.model.run_with_hooks(tokens, fwd_hooks=[*hooks, *keeping])
         task.metric(logits, torch.arange(len(tokens))).sum().backward()
-    found = {name: kept[point].grad for name, point in points.items()}
+    at_points = {name: kept[point].grad for name, point in points.items()}
     task.model.zero_grad()
-    return {name: torch.zeros_like(kept[points[name]]) if g is None else g for name, g in found.items()}
+    return {name: torch.zeros_like(kept[points[name]]) if g is None else g for name, g in at_points.items()}
 
 
 def at_readers(task: Task, tokens: Tensor, hooks: Hooks = NO_HOOKS) -> dict[str, Tensor]:
     """{reader: gradient at its own input [pair, pos, d_model]}."""
-    places = {reader: read_point(reader, task.model.cfg.n_layers) for reader in task.graph.readers}
-    found = gradients(task, {reader: point for reader, (point, _) in places.items()}, tokens, hooks)
-    return {r: found[r] if head is None else found[r][:, :, head] for r, (_, head) in places.items()}
+    places = {reader: task.graph.hook(reader, reads=True) for reader in task.graph.readers}
+    at_points = gradients(task, {reader: point for reader, (point, _) in places.items()}, tokens, hooks)
+    return {r: at_points[r] if head is None else at_points[r][:, :, head] for r, (_, head) in places.items()}
 
 
 def mixed(task: Task, writer: str, x: float) -> tuple[str, Callable[..., Any]]:
     """A hook that writes the mixture of a writer's ablated (x = 0) and clean (x = 1) output."""
-    point, head = hook_point(writer)
+    point, head = task.graph.hook(writer)
     ablated = changed(task)[writer]
     clean = ablated + differences(task)[writer]
 
@@ -104,17 +105,17 @@ def naive_edges(task: Task, path: list[tuple[float, float]]) -> dict[str, float]
     scores = dict.fromkeys(task.graph.edges, 0.0)
     sources = [w for w in ("embed", "pos") if w in task.graph.writers]
     for x, weight in path:
-        found = at_readers(task, task.clean, [mixed(task, w, x) for w in sources])
+        at_reader = at_readers(task, task.clean, [mixed(task, w, x) for w in sources])
         for edge in task.graph.edges:
             writer, reader = parse_edge(edge)
             if writer != "bias":
-                scores[edge] += weight * float(product(differences(task)[writer], found[reader]).mean())
+                scores[edge] += weight * float(product(differences(task)[writer], at_reader[reader]).mean())
     return scores
 
 
-def close(found: dict[str, float], expected: dict[str, float]) -> None:
+def close(scores: dict[str, float], expected: dict[str, float]) -> None:
     assert max(map(abs, expected.values())) > 1e-4
-    assert found == pytest.approx(expected, rel=1e-8, abs=1e-10)
+    assert scores == pytest.approx(expected, rel=1e-8, abs=1e-10)
 
 
 def test_eap_by_hooks(model_task: Task) -> None:
@@ -137,9 +138,9 @@ def test_edges_on_the_path_of_the_embeddings(run: Any, path: list[tuple[float, f
 
 def test_clean_corrupted_is_what_both_plain_runs_say() -> None:
     task = random_task(RANDOM["layer norm"])
-    found = [at_readers(task, tokens) for tokens in (task.clean, task.corrupted)]
+    both_runs = [at_readers(task, tokens) for tokens in (task.clean, task.corrupted)]
     expected = {
-        edge: sum(float(product(differences(task)[w], g[r]).mean()) for g in found) / 2 if w != "bias" else 0.0
+        edge: sum(float(product(differences(task)[w], g[r]).mean()) for g in both_runs) / 2 if w != "bias" else 0.0
         for edge, (w, r) in ((edge, parse_edge(edge)) for edge in task.graph.edges)
     }
     close(clean_corrupted(task), expected)
@@ -147,11 +148,11 @@ def test_clean_corrupted_is_what_both_plain_runs_say() -> None:
 
 def test_a_node_is_the_sum_of_its_edges_and_the_gradient_at_its_output(model_task: Task) -> None:
     task, edges = model_task, eap(model_task)
-    places = {w: hook_point(w) for w in task.graph.writers if w != "bias"}
-    found = gradients(task, {w: point for w, (point, _) in places.items()}, task.clean)
+    places = {w: task.graph.hook(w) for w in task.graph.writers if w != "bias"}
+    at_writers = gradients(task, {w: point for w, (point, _) in places.items()}, task.clean)
     expected = {"bias": 0.0} if "bias" in task.graph.writers else {}
     for w, (_, head) in places.items():
-        gradient = found[w] if head is None else found[w][:, :, head]
+        gradient = at_writers[w] if head is None else at_writers[w][:, :, head]
         expected[w] = float(product(differences(task)[w], gradient).mean())
     nodes = attribution_patching(task)
     close(nodes, expected)
@@ -163,9 +164,9 @@ def test_activations_are_integrated_over_their_own_writers_path(model_task: Task
     expected = dict.fromkeys(task.graph.edges, 0.0)
     for w in task.graph.writers:
         for x in (0.0, 0.5) if w != "bias" else ():
-            found = at_readers(task, task.clean, [mixed(task, w, x)])
+            at_reader = at_readers(task, task.clean, [mixed(task, w, x)])
             for edge in task.graph.outgoing(w):
-                expected[edge] += float(product(differences(task)[w], found[parse_edge(edge)[1]]).mean()) / 2
+                expected[edge] += float(product(differences(task)[w], at_reader[parse_edge(edge)[1]]).mean()) / 2
     close(eap_ig_activations(task, steps=2), expected)
     monkeypatch.setattr("gaugeblock.methods.circuits.gradients.NUMBERS_AT_ONCE", 1)
     close(eap_ig_activations(task, steps=2), expected)
@@ -185,7 +186,7 @@ def test_head_importance_is_the_gradient_of_a_gate() -> None:
     for w in task.graph.writers:
         gate = torch.ones(len(task.clean), dtype=torch.float64, requires_grad=True)
         if w != "bias":
-            point, head = hook_point(w)
+            point, head = task.graph.hook(w)
 
             def close_gate(value: Tensor, hook: Any, head: int | None = head, gate: Tensor = gate) -> Tensor:
                 if head is None:
@@ -193,7 +194,7 @@ def test_head_importance_is_the_gradient_of_a_gate() -> None:
                 chosen = (torch.arange(value.shape[2]) == head)[:, None]
                 return torch.where(chosen, value * gate[:, None, None, None], value)
 
-            with split(task.model):
+            with split_inputs(task.model):
                 logits = task.model.run_with_hooks(task.clean, fwd_hooks=[(point, close_gate)])
             task.metric(logits, torch.arange(len(task.clean))).sum().backward()
         expected[w] = 0.0 if gate.grad is None else float(gate.grad.abs().mean())
@@ -270,8 +271,8 @@ def test_atp_star_by_hooks(name: str, ablation: str, qk_fix: bool, grad_drop: bo
         float(np.mean([float(by_drop[d][i].abs().mean()) for d in by_drop if d is None or d != layer]))
         for i, layer in enumerate(own)
     ]
-    found = {**atp_star(task, qk_fix, grad_drop), **atp_star_nodes(task, qk_fix, grad_drop)}
-    close({name: found[name] for name in [*edges, *nodes]}, dict(zip([*edges, *nodes], expected, strict=True)))
+    scores = {**atp_star(task, qk_fix, grad_drop), **atp_star_nodes(task, qk_fix, grad_drop)}
+    close({name: scores[name] for name in [*edges, *nodes]}, dict(zip([*edges, *nodes], expected, strict=True)))
 
 
 def test_the_qk_fix_sees_what_saturation_hides() -> None:

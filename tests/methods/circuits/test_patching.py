@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from gaugeblock.compiled import split_inputs
 from gaugeblock.compiled.edges.graph import Graph, Place, parse_edge
 from gaugeblock.methods import check_method, run_method
 from gaugeblock.methods.circuits.patching import activation_denoising, empty_run, interacting
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import MethodError
-from support.naive import hook_point, node_patched, patched, read_point, split, writers
+from support.naive import node_patched, patched, writers
 from support.tasks import RANDOM, compiled_task, random_model, random_task
 
 PRESETS = (
@@ -67,12 +68,12 @@ def reading(task: Task, read: Callable[[str, dict[str, Tensor]], Tensor]) -> tup
         return value
 
     for writer in set(task.graph.writers) - {"bias"}:
-        point, head = hook_point(writer)
+        point, head = task.graph.hook(writer)
         hooks.append((point, partial(store, writer=writer, head=head)))
     for reader in task.graph.readers:
-        point, head = read_point(reader, task.model.cfg.n_layers)
+        point, head = task.graph.hook(reader, reads=True)
         hooks.append((point, partial(overwrite, reader=reader, head=head)))
-    with split(task.model), torch.no_grad():
+    with split_inputs(task.model), torch.no_grad():
         return task.model.run_with_hooks(task.clean, fwd_hooks=hooks), written
 
 
@@ -141,12 +142,12 @@ def test_either_of_two_is_seen_by_denoising_and_by_pairs_alone() -> None:
     heads = {f"embed->a0.h{h}.v" for h in (0, 1)} | {f"a0.h{h}->m0" for h in (0, 1)}
     whole = metric(task, task.engine.clean_logits) - metric(task, task.engine.corrupted_run.logits)
     assert whole > 2
-    for name, found in (
+    for name, relevant in (
         ("edge_patching", {"m0->logits"}),
         ("edge_denoising", {"m0->logits"} | heads),
         ("edge_pair_patching", {"m0->logits"} | heads),
     ):
-        expected = {edge: whole if edge in found else 0.0 for edge in task.graph.edges}
+        expected = {edge: whole if edge in relevant else 0.0 for edge in task.graph.edges}
         assert run_method(name, task) == pytest.approx(expected, abs=1e-12), name
     assert run_method("edge_pair_patching", task, budget=0) == run_method("edge_patching", task)
     assert run_method("edge_pair_patching", task, budget=1)["a0.h0->m0"] == close(whole)  # into one reader: first
@@ -217,7 +218,7 @@ def arrived(task: Task, writer: str, ablated: Tensor) -> dict[str, Tensor]:
 
     hooks = [(f"blocks.{i}.attn.hook_result", partial(freeze, layer=i)) for i in range(model.cfg.n_layers)]
     if not writer.startswith("a"):
-        hooks.append((hook_point(writer)[0], lambda value, hook: ablated))
+        hooks.append((task.graph.hook(writer)[0], lambda value, hook: ablated))
     hooks.append((lambda name: "hook_resid" in name, keep))
     model.set_use_attn_result(True)
     with torch.no_grad():

@@ -65,11 +65,11 @@ def check_sets(task: Task, sets: list[list[str]]) -> None:
     dense = task.engine.forward(masks).detach()
     measured = task.engine.measure(masks.bool(), flat)
     source, pairs = ablated(task), torch.arange(len(task.clean))
-    for row, edges, logits, own in zip(values, sets, dense, measured, strict=True):
+    for patch, edges, logits, circuit in zip(values, sets, dense, measured, strict=True):
         expected = patched(task.model, task.clean, source, edges)
         assert (logits - expected).abs().max() < tolerance(task), edges[:3]
-        for found in (row, own):
-            assert (found - flat(expected, pairs)).abs().max() < 50 * tolerance(task), edges[:3]
+        for effect in (patch, circuit):
+            assert (effect - flat(expected, pairs)).abs().max() < 50 * tolerance(task), edges[:3]
 
 
 def test_any_set_of_edges_as_with_plain_hooks(task: Task) -> None:
