@@ -37,8 +37,8 @@ from gaugeblock.metrics.hypothesis_tests import (
     hsic,
     independence_test,
     minimality_test,
-    random_paths,
 )
+from gaugeblock.metrics.paths import random_paths
 from gaugeblock.metrics.ranking import round_to_noise
 from gaugeblock.metrics.recovery import (
     auprc,

@@ -19,6 +19,10 @@ def accuracy(model: Outputs, circuit: Outputs, graded: Graded) -> float | None:
 
     Range 0 to 1, higher is better. Where largest entries tie, the overlap |A ∩ B| / |A ∪ B| of the two sets of
     largest entries counts: 1 where they are the same, 1/|V| where a constant output meets one clear answer.
+
+    >>> model, circuit = np.array([[[0.0, 1.0], [1.0, 0.0]]]), np.array([[[0.0, 2.0], [0.0, 1.0]]])
+    >>> accuracy(model, circuit, np.array([[True, True]]))
+    0.5
     """
     agreed = _agreement(*_graded(model, circuit, graded, dim=3))
     return float(agreed.mean()) if len(agreed) else None
@@ -29,6 +33,10 @@ def pair_accuracy(model: Outputs, circuit: Outputs, graded: Graded) -> float | N
 
     Range 0 to 1, higher is better, at most `accuracy` where all pairs have equally many positions. Pairs without a
     graded position are left out.
+
+    >>> model, circuit = np.array([[[0.0, 1.0], [1.0, 0.0]]]), np.array([[[0.0, 2.0], [0.0, 1.0]]])
+    >>> pair_accuracy(model, circuit, np.array([[True, True]]))
+    0.0
     """
     agreed = _agreement(*_graded(model, circuit, graded, dim=3))
     whole = np.ones(len(graded))
@@ -43,6 +51,10 @@ def kl_divergence(model: Outputs, circuit: Outputs, graded: Graded, *, logits: b
     Range 0 to ∞, lower is better; infinite where the circuit gives 0 to something the model does not. Not divided by
     |V|, as a mean reduction over all entries of the tensor would do. Source: Kullback & Leibler (1951); in this
     direction Conmy et al. (2023).
+
+    >>> model, circuit = np.array([[[1.0, 0.0]]]), np.array([[[0.5, 0.5]]])
+    >>> round(kl_divergence(model, circuit, np.array([[True]]), logits=False), 3)  # ln 2
+    0.693
     """
     log_p, log_q = _log_probabilities(*_graded(model, circuit, graded, dim=3), logits)
     if len(log_p) == 0:
@@ -57,6 +69,10 @@ def total_variation(model: Outputs, circuit: Outputs, graded: Graded, *, logits:
     """½ Σ_v |p(v) − q(v)|, mean over graded positions.
 
     The largest difference in probability that the two give to any set of answers. Range 0 to 1, lower is better.
+
+    >>> model, circuit = np.array([[[1.0, 0.0]]]), np.array([[[0.5, 0.5]]])
+    >>> total_variation(model, circuit, np.array([[True]]), logits=False)
+    0.5
     """
     distances = _total_variations(model, circuit, graded, logits)
     return float(distances.mean()) if len(distances) else None
@@ -65,7 +81,12 @@ def total_variation(model: Outputs, circuit: Outputs, graded: Graded, *, logits:
 def pair_total_variation(
     model: Outputs, circuit: Outputs, graded: Graded, *, logits: bool = True
 ) -> Float[np.ndarray, " pair"]:
-    """`total_variation` of each pair: mean over its own graded positions, NaN for a pair that has none."""
+    """`total_variation` of each pair: mean over its own graded positions, NaN for a pair that has none.
+
+    >>> model, circuit = np.array([[[1.0, 0.0]], [[0.0, 1.0]]]), np.array([[[0.5, 0.5]], [[0.0, 1.0]]])
+    >>> pair_total_variation(model, circuit, np.array([[True], [True]]), logits=False).tolist()
+    [0.5, 0.0]
+    """
     distances = _total_variations(model, circuit, graded, logits)
     counts = graded.sum(axis=1)
     sums = np.bincount(np.nonzero(graded)[0], weights=distances, minlength=len(graded))
@@ -73,13 +94,21 @@ def pair_total_variation(
 
 
 def squared_error(model: Numbers, circuit: Numbers, graded: Graded) -> float | None:
-    """Mean of (model − circuit)² over graded positions, in the squared unit of the output; lower is better, 0 best."""
+    """Mean of (model − circuit)² over graded positions, in the squared unit of the output; lower is better, 0 best.
+
+    >>> squared_error(np.array([[1.0, 2.0]]), np.array([[1.0, 4.0]]), np.array([[True, True]]))
+    2.0
+    """
     p, q = _graded(model, circuit, graded, dim=2)
     return float(np.mean((p - q) ** 2)) if len(p) else None
 
 
 def absolute_error(model: Numbers, circuit: Numbers, graded: Graded) -> float | None:
-    """Mean of |model − circuit| over graded positions, in the unit of the output; lower is better, 0 best."""
+    """Mean of |model − circuit| over graded positions, in the unit of the output; lower is better, 0 best.
+
+    >>> absolute_error(np.array([[1.0, 2.0]]), np.array([[1.0, 4.0]]), np.array([[True, True]]))
+    1.0
+    """
     p, q = _graded(model, circuit, graded, dim=2)
     return float(np.mean(np.abs(p - q))) if len(p) else None
 

@@ -11,7 +11,11 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its interval; `low` and `high` are None with one cluster, which shows no spread."""
+    """An estimate and its interval; `low` and `high` are None with one cluster, which shows no spread.
+
+    >>> Interval(estimate=0.5, low=0.4, high=0.6, n_clusters=10).high
+    0.6
+    """
 
     estimate: float
     low: float | None
@@ -44,6 +48,11 @@ def mean_interval(
 
     Raises:
         ValueError: no values, values that are not finite, lengths that differ, or an impossible level.
+
+    >>> mean_interval(np.array([1.0, 3.0, 2.0]), ["sort", "sort", "hist"]).estimate
+    2.0
+    >>> mean_interval(np.array([1.0, 3.0]), ["sort", "sort"])
+    Interval(estimate=2.0, low=None, high=None, n_clusters=1)
     """
     values = np.asarray(values, dtype=np.float64)
     if len(values) == 0:
@@ -84,6 +93,9 @@ def paired_interval(
 
     What makes a case hard for both cancels, so this interval tells methods apart whose own intervals
     overlap; they are not separable where it contains 0. Arguments and errors as in `mean_interval`.
+
+    >>> paired_interval(np.array([3.0, 5.0]), np.array([2.0, 4.0]))  # always 1 above
+    Interval(estimate=1.0, low=1.0, high=1.0, n_clusters=2)
     """
     first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if first.shape != second.shape:

@@ -26,6 +26,10 @@ class Completeness:
         span: |F(M) − F(∅)|; divide by it to compare with faithfulness, where it is not 0.
         n_sets: how many sets K were run.
         exact: every K ⊆ C was; else `mean` is an estimate and `largest` a lower bound.
+
+    >>> complete = completeness(lambda masks: masks @ np.array([[3.0], [1.0]]), np.array([True, True]))
+    >>> complete.largest, complete.span, complete.n_sets, complete.exact
+    (0.0, 4.0, 4, True)
     """
 
     largest: float
@@ -48,6 +52,10 @@ class Minimality:
         smallest: the least of `largest`; None for the empty circuit.
         n_sets: how many sets K were run for each edge.
         exact: every K ⊆ C∖{v} was; else `largest` is a lower bound.
+
+    >>> needed = minimality(lambda masks: masks @ np.array([[3.0], [1.0]]), np.array([True, True]))
+    >>> needed.edges.tolist(), needed.alone.tolist(), needed.smallest
+    ([0, 1], [3.0, 1.0], 1.0)
     """
 
     edges: Int[np.ndarray, " members"]
@@ -75,6 +83,11 @@ def completeness(run: Run, circuit: Bool[np.ndarray, " edges"], *, budget: int =
 
     Raises:
         ValueError: a circuit that is not one bool per edge, or values from `run` of the wrong shape or not finite.
+
+    >>> def run(masks):  # edge 1 backs up edge 0
+    ...     return masks.any(axis=1, keepdims=True).astype(float)
+    >>> completeness(run, np.array([True, False])).largest
+    1.0
     """
     members = _members(circuit)
     removed, weights = _subsets(len(members), budget // 2, seed)
@@ -117,6 +130,12 @@ def minimality(
 
     Raises:
         ValueError: as for `completeness`, or `sets` that are not one bool per set and edge.
+
+    >>> def run(masks):  # either edge is enough
+    ...     return masks.any(axis=1, keepdims=True).astype(float)
+    >>> both = minimality(run, np.array([True, True]))
+    >>> both.alone.tolist(), both.largest.tolist()
+    ([0.0, 0.0], [1.0, 1.0])
     """
     members = _members(circuit)
     size = len(members)
@@ -159,7 +178,7 @@ def _members(circuit: np.ndarray) -> Int[np.ndarray, " members"]:
 def _subsets(size: int, n_sets: int, seed: int) -> tuple[Bool[np.ndarray, "sets size"], Float[np.ndarray, " sets"]]:
     """All subsets of `size` things where they are at most `n_sets`, else some; the first is ∅, the last is full.
 
-    With the weights by which a mean over the sets gives each size the same weight, and each set of a size.
+    They come with the weights by which a mean over the sets gives each size the same weight, and each set of a size.
     """
     if size < 63 and 2**size <= n_sets:
         every = (np.arange(2**size)[:, None] >> np.arange(size)) & 1 == 1

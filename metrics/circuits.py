@@ -20,6 +20,9 @@ class CircuitMatch:
         precision: share of chosen edges that are true; None where none is chosen.
         recall: share of true edges that are chosen; None where none is true.
         f1: 2 · |chosen ∩ true| / (|chosen| + |true|); None where both are empty.
+
+    >>> circuit_match(np.array([False, False]), np.array([True, False]))
+    CircuitMatch(precision=None, recall=0.0, f1=0.0)
     """
 
     precision: float | None
@@ -34,6 +37,9 @@ def circuit_match(chosen: Bool[np.ndarray, " edges"], labels: Bool[np.ndarray, "
 
     Raises:
         ValueError: the two differ in length.
+
+    >>> circuit_match(np.array([True, True, False, False]), np.array([True, False, True, False]))
+    CircuitMatch(precision=0.5, recall=0.5, f1=0.5)
     """
     chosen, labels = _checked(chosen, labels)
     hits, n_chosen, n_true = int((chosen & labels).sum()), int(chosen.sum()), int(labels.sum())
@@ -53,6 +59,9 @@ def structural_hamming_distance(chosen: Bool[np.ndarray, " edges"], labels: Bool
 
     Raises:
         ValueError: the two differ in length.
+
+    >>> structural_hamming_distance(np.array([True, True, False, False]), np.array([True, False, True, False]))
+    2
     """
     chosen, labels = _checked(chosen, labels)
     return int((chosen != labels).sum())
@@ -63,6 +72,9 @@ def normalised_hamming_distance(chosen: Bool[np.ndarray, " edges"], labels: Bool
 
     Range 0 to 1, lower is better. True edges are few, so the empty circuit already comes near 0: read it beside the
     share of true edges. None where there are no edges.
+
+    >>> normalised_hamming_distance(np.array([True, True, False, False]), np.array([True, False, True, False]))
+    0.5
     """
     distance = structural_hamming_distance(chosen, labels)
     return distance / len(labels) if len(labels) else None

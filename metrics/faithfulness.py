@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float
 
 from gaugeblock.metrics.ranking import checked_scores, tie_groups
 
-# Circuit sizes of MIB, as shares of all edges.
-SIZES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+MIB_SIZES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""The circuit sizes of the MIB benchmark, as shares of all edges."""
 
 Run = Callable[[Bool[np.ndarray, "circuits edges"]], Float[np.ndarray, "circuits pairs"]]
 
@@ -34,6 +34,10 @@ class FaithfulnessCurve:
         n_pairs: how many pairs `f_pairs` averages.
         values: m at each size, in the unit of the task metric; the first row is m(∅).
         full: m(N).
+
+    >>> curve = faithfulness_curve(lambda masks: masks @ np.array([[3.0], [1.0]]), np.array([2.0, 1.0]), (0.5, 1.0))
+    >>> curve.fractions.tolist(), curve.values.tolist(), curve.full.tolist(), curve.n_pairs
+    ([0.0, 0.5, 1.0], [[0.0], [3.0], [4.0]], [4.0], 1)
     """
 
     fractions: Float[np.ndarray, " sizes"]
@@ -47,7 +51,7 @@ class FaithfulnessCurve:
 def faithfulness_curve(
     run: Run,
     scores: Float[np.ndarray, " edges"],
-    sizes: Sequence[float] = SIZES,
+    sizes: Sequence[float] = MIB_SIZES,
     *,
     changed: Bool[np.ndarray, " pairs"] | None = None,
     eps: float = 1e-5,
@@ -69,6 +73,11 @@ def faithfulness_curve(
     Raises:
         ValueError: NaN scores, no edges, impossible sizes, `changed` of the wrong length, or values from
             `run` of the wrong shape or not finite.
+
+    >>> effects = np.array([[3.0], [1.0], [0.0], [0.0]])
+    >>> scores = np.array([0.9, 0.5, 0.1, 0.1])
+    >>> faithfulness_curve(lambda masks: masks @ effects, scores, sizes=(0.25, 0.5, 1.0)).f.tolist()
+    [0.0, 0.75, 1.0, 1.0]
     """
     scores = checked_scores(scores)
     n_edges = len(scores)
@@ -123,6 +132,9 @@ def cpr(fractions: Float[np.ndarray, " sizes"], f: Float[np.ndarray, " sizes"]) 
 
     Raises:
         ValueError: the points differ in number, or `fractions` does not increase from 0 to 1.
+
+    >>> cpr(np.array([0.0, 0.5, 1.0]), np.array([0.0, 1.0, 1.0]))
+    0.75
     """
     _check_points(fractions, f)
     return _area(fractions, f)
@@ -138,13 +150,16 @@ def cmd(fractions: Float[np.ndarray, " sizes"], f: Float[np.ndarray, " sizes"]) 
 
     Raises:
         ValueError: the points differ in number, or `fractions` does not increase from 0 to 1.
+
+    >>> cmd(np.array([0.0, 0.5, 1.0]), np.array([0.0, 1.0, 1.0]))
+    0.25
     """
     _check_points(fractions, f)
     return _area_from_one(fractions, f)
 
 
 def log_cpr(
-    fractions: Float[np.ndarray, " sizes"], f: Float[np.ndarray, " sizes"], start: float = SIZES[0]
+    fractions: Float[np.ndarray, " sizes"], f: Float[np.ndarray, " sizes"], start: float = MIB_SIZES[0]
 ) -> float | None:
     """CPR on a logarithmic axis: the mean of f over log₁₀ k, for k from `start` to 1.
 
@@ -162,16 +177,22 @@ def log_cpr(
 
     Raises:
         ValueError: as `cpr`, or `start` outside (0, 1).
+
+    >>> log_cpr(np.array([0.0, 0.1, 1.0]), np.array([0.0, 0.5, 1.0]), start=0.1)
+    0.75
     """
     return _area(*_on_log_axis(fractions, f, start))
 
 
 def log_cmd(
-    fractions: Float[np.ndarray, " sizes"], f: Float[np.ndarray, " sizes"], start: float = SIZES[0]
+    fractions: Float[np.ndarray, " sizes"], f: Float[np.ndarray, " sizes"], start: float = MIB_SIZES[0]
 ) -> float | None:
     """CMD on a logarithmic axis: the mean of |1 − f| over log₁₀ k, for k from `start` to 1.
 
     Lower is better, 0 best; |1 − f| is integrated exactly where f crosses 1. Everything else as in `log_cpr`.
+
+    >>> log_cmd(np.array([0.0, 0.1, 1.0]), np.array([0.0, 0.5, 1.0]), start=0.1)
+    0.25
     """
     return _area_from_one(*_on_log_axis(fractions, f, start))
 
@@ -182,6 +203,9 @@ def regret(f_truth: float, f_found: float) -> float | None:
     Unbounded, lower is better; 0 where the found circuit does as much, negative where it does more. For k
     true edges of n, `f_found` is `faithfulness_curve(run, scores, [k / n]).f[1]`, and `f_truth` the same with
     the truth's own 0/1 scores. None where either is undefined (NaN).
+
+    >>> regret(f_truth=1.0, f_found=0.75)
+    0.25
     """
     value = float(f_truth - f_found)
     return None if np.isnan(value) else value

@@ -7,10 +7,7 @@ the circuit hypothesis in LLMs"; where we differ from the code published with it
 No rejection is no proof: with few pairs nothing is rejected.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import lgamma
 from typing import Literal, final
 
@@ -24,13 +21,18 @@ from gaugeblock.metrics.ranking import round_to_noise
 @final
 @dataclass(frozen=True)
 class EquivalenceTest:
-    """Attributes:
-    kind: "sign", or "total variation" where scores tie.
-    statistic: share of pairs on which the circuit scores higher ("sign") or that differ ("total variation").
-    p_value: of the null hypothesis that circuit and model are equivalent.
-    rejected: p_value ≤ level, so they are not.
-    n: number of pairs.
-    n_tied: pairs on which circuit and model score the same.
+    """The outcome of `equivalence_test`.
+
+    Attributes:
+        kind: "sign", or "total variation" where scores tie.
+        statistic: share of pairs on which the circuit scores higher ("sign") or that differ ("total variation").
+        p_value: of the null hypothesis that circuit and model are equivalent.
+        rejected: p_value ≤ level, so they are not.
+        n: number of pairs.
+        n_tied: pairs on which circuit and model score the same.
+
+    >>> equivalence_test(np.array([1.0, 1.0]), np.array([0.0, 2.0])).kind
+    'sign'
     """
 
     kind: Literal["sign", "total variation"]
@@ -44,12 +46,17 @@ class EquivalenceTest:
 @final
 @dataclass(frozen=True)
 class IndependenceTest:
-    """Attributes:
-    statistic: HSIC, from 0 (nothing found) up to 1.
-    p_value: of the null hypothesis that the complement's and the model's scores are independent.
-    rejected: p_value ≤ level, so the complement still knows about the task.
-    n: number of pairs.
-    n_permutations: behind the p-value.
+    """The outcome of `independence_test`.
+
+    Attributes:
+        statistic: HSIC, from 0 (nothing found) up to 1.
+        p_value: of the null hypothesis that the complement's and the model's scores are independent.
+        rejected: p_value ≤ level, so the complement still knows about the task.
+        n: number of pairs.
+        n_permutations: behind the p-value.
+
+    >>> independence_test(np.zeros(3), np.array([0.0, 1.0, 2.0]), n_permutations=9)
+    IndependenceTest(statistic=0.0, p_value=1.0, rejected=False, n=3, n_permutations=9)
     """
 
     statistic: float
@@ -62,16 +69,22 @@ class IndependenceTest:
 @final
 @dataclass(frozen=True, eq=False)
 class MinimalityTest:
-    """Attributes:
-    statistic: the least of `shares`.
-    p_value: the least of `p_values`.
-    rejected: p_value ≤ level, so some edge is insignificant and the circuit not minimal.
-    n: number of random edges that each edge is compared with.
-    edges: indices of the circuit's edges; the arrays below have one entry for each.
-    changes: mean over pairs of the squared change of the score when the edge alone is knocked out of the circuit.
-    shares: share of the random edges whose change is smaller.
-    p_values: per edge, multiplied by the number of edges (Bonferroni) and cut at 1.
-    random_changes: the changes by the random edges [n].
+    """The outcome of `minimality_test`.
+
+    Attributes:
+        statistic: the least of `shares`.
+        p_value: the least of `p_values`.
+        rejected: p_value ≤ level, so some edge is insignificant and the circuit not minimal.
+        n: number of random edges that each edge is compared with.
+        edges: indices of the circuit's edges; the arrays below have one entry for each.
+        changes: mean over pairs of the squared change of the score when the edge alone is knocked out of the circuit.
+        shares: share of the random edges whose change is smaller.
+        p_values: per edge, multiplied by the number of edges (Bonferroni) and cut at 1.
+        random_changes: the changes by the random edges [n].
+
+    >>> test = minimality_test(lambda masks: masks @ np.array([[0.0], [1.0]]), np.array([True, False]))
+    >>> test.changes.tolist(), test.shares.tolist(), test.rejected  # the circuit's only edge does nothing
+    ([0.0], [0.0], True)
     """
 
     statistic: float
@@ -122,6 +135,11 @@ def equivalence_test(
 
     Raises:
         ValueError: no pairs, lengths that differ, NaN, distances outside [0, 1], or an impossible ε.
+
+    >>> scores = np.array([1.0, 1.0])  # the same, though the outputs differ: p = 0.1²
+    >>> test = equivalence_test(scores, scores, distances=np.array([0.5, 1.0]))
+    >>> test.statistic, round(test.p_value, 6), test.rejected
+    (1.0, 0.01, True)
     """
     circuit, model = _checked(circuit, "circuit"), _checked(model, "model")
     n = _same_length(circuit, model)
@@ -177,6 +195,9 @@ def independence_test(
 
     Raises:
         ValueError: fewer than 2 pairs, lengths that differ, or NaN.
+
+    >>> independence_test(np.zeros(4), np.array([0.0, 1.0, 2.0, 3.0]), n_permutations=9).p_value
+    1.0
     """
     complement, model = _checked(complement, "complement"), _checked(model, "model")
     n = _same_length(complement, model)
@@ -202,6 +223,9 @@ def hsic(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"]) -> floa
     K_ij = exp(−(x_i − x_j)² / 2σ²), H = I − 11ᵀ/n; σ is the median of |x_i − x_j| over i < j (where that is 0, over the
     unequal pairs), for x and y on their own. Range 0 to 1, 0 for constants; in expectation above 0 also under
     independence, hence the permutations. Source: Gretton et al. (2005, 2007).
+
+    >>> round(hsic(np.array([0.0, 1.0]), np.array([0.0, 1.0])), 3)  # (1 − exp(−½))²
+    0.155
     """
     x, y = _checked(x, "x"), _checked(y, "y")
     n = _same_length(x, y)
@@ -245,6 +269,10 @@ def minimality_test(
     Raises:
         ValueError: a circuit or paths of the wrong shape, an impossible quantile, or values from `run` of the wrong
             shape or not finite.
+
+    >>> test = minimality_test(lambda masks: masks @ np.array([[2.0], [1.0]]), np.array([True, False]))
+    >>> test.changes.tolist(), test.shares.tolist(), test.rejected
+    ([4.0], [1.0], False)
     """
     if circuit.ndim != 1 or (paths is not None and (paths.ndim != 2 or paths.shape[1] != len(circuit))):
         shapes = f"{circuit.shape}" if paths is None else f"{circuit.shape} and {paths.shape}"
@@ -268,68 +296,16 @@ def minimality_test(
     values = checked_values(run(distinct), len(distinct))
     before, after = values[places.reshape(2, len(whole))]
     changes = np.mean((before - after) ** 2, axis=1)
-    own, random = changes[: len(members)], changes[len(members) :]
+    of_members, random = changes[: len(members)], changes[len(members) :]
 
-    below = (own[:, None] > random + eps * np.abs(values).max() ** 2).sum(axis=1)
+    below = (of_members[:, None] > random + eps * np.abs(values).max() ** 2).sum(axis=1)
     tails = np.cumsum(_binomial(n_random, quantile))[below]
     p_values = np.minimum(1.0, tails * len(members))
     p_value = float(p_values.min())
     shares = below / n_random
     return MinimalityTest(
-        float(shares.min()), p_value, p_value <= level, n_random, members, own, shares, p_values, random
+        float(shares.min()), p_value, p_value <= level, n_random, members, of_members, shares, p_values, random
     )
-
-
-def random_paths(
-    edges: Sequence[str], circuit: Bool[np.ndarray, " edges"], n_paths: int, seed: int = 0
-) -> Bool[np.ndarray, "paths edges"]:
-    """Paths from the inputs (embed, pos, bias) to the logits that share no edge with the circuit.
-
-    For `minimality_test`. Drawn independently and uniformly from all such paths; q, k and v of a head are different
-    edges. Shi et al. inflate with such paths too, found by a random search that is not uniform.
-
-    Args:
-        edges: names "writer->reader" of all edges of `run`.
-        circuit: bool per edge.
-        n_paths: how many.
-        seed: of the draw.
-
-    Returns:
-        One row per path; no rows where there is no such path.
-
-    Raises:
-        ValueError: an edge without an arrow, or lengths that differ.
-    """
-    if circuit.shape != (len(edges),):
-        raise ValueError(f"{len(edges)} edges but a circuit of shape {circuit.shape}; give one bool per edge")
-    leaving: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-    for i, edge in enumerate(edges):
-        writer, arrow, reader = edge.partition("->")
-        if not arrow:
-            raise ValueError(f'{edge!r} is no edge name; write "writer->reader", such as "a0.h1->a2.h0.k"')
-        if not circuit[i]:
-            stem, _, port = reader.rpartition(".")
-            leaving[writer].append((i, stem if port in ("q", "k", "v") else reader))
-
-    @cache
-    def ways(node: str) -> int:
-        return 1 if node == "logits" else sum(ways(end) for _, end in leaving.get(node, ()))
-
-    rng = np.random.default_rng(seed)
-    starts = [(-1, source) for source in ("embed", "pos", "bias") if ways(source)]
-    paths = np.zeros((n_paths if starts else 0, len(edges)), dtype=bool)
-    for path in paths:
-        steps = starts
-        while True:
-            counts = [ways(end) for _, end in steps]
-            total = sum(counts)
-            taken, node = steps[rng.choice(len(steps), p=[count / total for count in counts])]
-            if taken >= 0:
-                path[taken] = True
-            if node == "logits":
-                break
-            steps = leaving[node]
-    return paths
 
 
 def _checked(values: np.ndarray, name: str) -> Float[np.ndarray, " pairs"]:

@@ -50,7 +50,7 @@ def staircase(
 
 
 def round_to_noise(scores: Float[np.ndarray, " edges"], noise: float) -> Float[np.ndarray, " edges"]:
-    """Make scores that are closer than the noise floor equal, so that float dust orders nothing.
+    """Make scores that are closer than the noise floor equal, so that rounding noise orders nothing.
 
     Sorted scores are cut wherever neighbours are at least `noise` apart, and every piece takes its
     smallest score. So two scores closer than `noise` always tie (rounding to a grid would part some of
@@ -63,6 +63,9 @@ def round_to_noise(scores: Float[np.ndarray, " edges"], noise: float) -> Float[n
 
     Raises:
         ValueError: NaN among the scores, or a noise floor that is negative or not finite.
+
+    >>> round_to_noise(np.array([0.0, 0.1, 1.0]), noise=0.2).tolist()
+    [0.0, 0.0, 1.0]
     """
     scores = checked_scores(scores)
     if not (np.isfinite(noise) and noise >= 0):

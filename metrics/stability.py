@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from gaugeblock.metrics.ranking import checked_scores, round_to_noise, tie_groups
 
-_COMPARED = 1000
+_RESAMPLES_COMPARED = 1000
 
 
 def top_k_shares(scores: Float[np.ndarray, " edges"], k: int) -> Float[np.ndarray, " edges"]:
@@ -18,6 +18,9 @@ def top_k_shares(scores: Float[np.ndarray, " edges"], k: int) -> Float[np.ndarra
 
     Raises:
         ValueError: NaN scores, or k outside 0 … number of edges.
+
+    >>> top_k_shares(np.array([2.0, 1.0, 1.0, 0.0]), k=2).tolist()
+    [1.0, 0.5, 0.5, 0.0]
     """
     scores = checked_scores(scores)
     if not 0 <= k <= len(scores):
@@ -42,6 +45,9 @@ def jaccard(sets: Bool[np.ndarray, "runs edges"] | Float[np.ndarray, "runs edges
 
     Raises:
         ValueError: shares outside [0, 1], or NaN.
+
+    >>> jaccard(np.array([[True, True, False], [True, False, False]]))
+    0.5
     """
     shares = np.asarray(sets, dtype=np.float64)
     if shares.ndim != 2 or not ((shares >= 0) & (shares <= 1)).all():
@@ -65,6 +71,10 @@ class BootstrapScores:
         low, high: percentile interval of the mean.
         top_share: share of resamples in which the edge is among the top k, ties broken at random.
         jaccard: `jaccard` of the top k of the resamples (of the first 1000; the work grows with their square).
+
+    >>> same = bootstrap_scores(np.array([[2.0, 1.0], [2.0, 1.0]]), k=1)
+    >>> same.low.tolist(), same.high.tolist(), same.jaccard
+    ([2.0, 1.0], [2.0, 1.0], 1.0)
     """
 
     mean: Float[np.ndarray, " edges"]
@@ -100,6 +110,10 @@ def bootstrap_scores(
 
     Raises:
         ValueError: no pairs, scores that are not finite, an impossible k or level.
+
+    >>> scores = bootstrap_scores(np.array([[3.0, 0.0], [1.0, 0.0]]), k=1)
+    >>> scores.mean.tolist(), scores.top_share.tolist()
+    ([2.0, 0.0], [1.0, 0.0])
     """
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 2 or len(scores) == 0 or not np.isfinite(scores).all():
@@ -114,4 +128,4 @@ def bootstrap_scores(
     tops = np.array([top_k_shares(round_to_noise(row, float(f)), k) for row, f in zip(ranked, floor, strict=True)])
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
-    return BootstrapScores(scores.mean(axis=0), low, high, tops.mean(axis=0), jaccard(tops[:_COMPARED]))
+    return BootstrapScores(scores.mean(axis=0), low, high, tops.mean(axis=0), jaccard(tops[:_RESAMPLES_COMPARED]))

@@ -25,6 +25,10 @@ class Validity:
 
     Both are None where undefined: no three distinct values of the metric, or of recovery. Interval ends are None
     with a single cluster, and where half of the resamples or more leave the correlation undefined.
+
+    >>> alone = rank_validity(np.array([1.0, 2.0]), np.array([1.0, 2.0]), ["sort/pad"] * 2, ["sort"] * 2)
+    >>> alone  # two rows show no order
+    Validity(overall=None, within=None, n_rows=2, n_cases=0)
     """
 
     overall: Interval | None
@@ -41,6 +45,9 @@ def spearman(x: Float[np.ndarray, " rows"], y: Float[np.ndarray, " rows"]) -> fl
 
     Raises:
         ValueError: lengths that differ, or NaN.
+
+    >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0, 9.0]))
+    1.0
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.shape != y.shape or x.ndim != 1:
@@ -78,6 +85,10 @@ def rank_validity(
 
     Raises:
         ValueError: lengths that differ, NaN, a case that belongs to two programs, or an impossible level.
+
+    >>> cmd, skill = np.array([0.1, 0.2, 0.4]), np.array([0.9, 0.8, 0.3])
+    >>> rank_validity(cmd, skill, ["sort/pad"] * 3, ["sort"] * 3).within
+    Interval(estimate=-1.0, low=None, high=None, n_clusters=1)
     """
     metric, recovery = np.asarray(metric, dtype=np.float64), np.asarray(recovery, dtype=np.float64)
     overall = spearman(metric, recovery)
@@ -157,7 +168,7 @@ def _mid_ranks(levels: Int[np.ndarray, " rows"]) -> tuple[Float[np.ndarray, " ro
 
 
 def _positions(names: Sequence[Hashable]) -> dict[Hashable, Int[np.ndarray, " members"]]:
-    found: defaultdict[Hashable, list[int]] = defaultdict(list)
+    members: defaultdict[Hashable, list[int]] = defaultdict(list)
     for i, name in enumerate(names):
-        found[name].append(i)
-    return {name: np.array(rows) for name, rows in found.items()}
+        members[name].append(i)
+    return {name: np.array(rows) for name, rows in members.items()}

@@ -40,31 +40,31 @@ def test_completeness_is_over_every_set(drawn: list[bool], seed: int) -> None:
         k: abs(f_of(run, set(members) - set(k)) - f_of(run, set(range(N_EDGES)) - set(k))) for k in subsets(members)
     }
     by_size = [[gap for k, gap in gaps.items() if len(k) == size] for size in range(len(members) + 1)]
-    found = completeness(run, np.array(drawn))
-    assert found.exact
-    assert found.n_sets == 2 ** len(members)
-    assert found.largest == pytest.approx(max(gaps.values()))
-    assert found.mean == pytest.approx(np.mean([np.mean(group) for group in by_size]))
-    assert gaps[tuple(np.flatnonzero(found.worst))] == pytest.approx(found.largest)
-    assert found.span == pytest.approx(abs(f_of(run, set(range(N_EDGES))) - f_of(run, set())))
+    complete = completeness(run, np.array(drawn))
+    assert complete.exact
+    assert complete.n_sets == 2 ** len(members)
+    assert complete.largest == pytest.approx(max(gaps.values()))
+    assert complete.mean == pytest.approx(np.mean([np.mean(group) for group in by_size]))
+    assert gaps[tuple(np.flatnonzero(complete.worst))] == pytest.approx(complete.largest)
+    assert complete.span == pytest.approx(abs(f_of(run, set(range(N_EDGES))) - f_of(run, set())))
 
 
 @given(circuits, seeds)
 def test_minimality_is_over_every_set_for_each_edge(drawn: list[bool], seed: int) -> None:
     run, members = polynomial(seed), [e for e in range(N_EDGES) if drawn[e]]
-    found = minimality(run, np.array(drawn))
-    assert found.exact
-    assert found.edges.tolist() == members
-    assert (found.smallest is None) == (not members)
+    needed = minimality(run, np.array(drawn))
+    assert needed.exact
+    assert needed.edges.tolist() == members
+    assert (needed.smallest is None) == (not members)
     for i, v in enumerate(members):
         others = [e for e in members if e != v]
         changes = [
             abs(f_of(run, set(members) - set(k)) - f_of(run, set(members) - set(k) - {v})) for k in subsets(others)
         ]
-        assert found.largest[i] == pytest.approx(max(changes))
-        assert found.alone[i] == pytest.approx(changes[0])
+        assert needed.largest[i] == pytest.approx(max(changes))
+        assert needed.alone[i] == pytest.approx(changes[0])
     if members:
-        assert found.smallest == pytest.approx(found.largest.min())
+        assert needed.smallest == pytest.approx(needed.largest.min())
 
 
 def either(masks: np.ndarray) -> np.ndarray:

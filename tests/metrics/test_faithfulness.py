@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 
 from gaugeblock.metrics.faithfulness import (
-    SIZES,
+    MIB_SIZES,
     FaithfulnessCurve,
     Run,
     cmd,
@@ -85,7 +85,7 @@ def test_only_whole_tie_groups_run_and_each_once() -> None:
 
 def test_sizes_between_whole_edges_are_interpolated() -> None:
     curve = faithfulness_curve(additive(np.array([[3.0], [1.0]])), np.array([2.0, 1.0]))
-    assert curve.fractions.tolist() == [0.0, *SIZES]
+    assert curve.fractions.tolist() == [0.0, *MIB_SIZES]
     assert np.allclose(curve.f, np.interp(curve.fractions, [0, 0.5, 1], [0, 0.75, 1]))
 
 
@@ -157,7 +157,7 @@ def test_on_a_log_axis_they_are_means_over_log_k(f: list[float]) -> None:
 
 
 def test_the_ends_of_the_log_axis() -> None:
-    k = np.array([0.0, *SIZES])
+    k = np.array([0.0, *MIB_SIZES])
     perfect, nothing = np.array([0.0] + [1.0] * 10), np.array([0.0] * 10 + [1.0])
     assert (log_cpr(k, perfect), log_cmd(k, perfect)) == (pytest.approx(1.0), pytest.approx(0.0))
     assert log_cpr(k, nothing) == pytest.approx(np.log10(2) / 6)

@@ -20,13 +20,13 @@ levels = st.lists(st.integers(0, 2), min_size=5, max_size=5)
 
 @given(levels, levels, st.integers(0, 5))
 def test_ties_are_broken_in_every_way(first: list[int], second: list[int], k: int) -> None:
-    found = np.array([top_k_shares(np.array(scores, dtype=float), k) for scores in (first, second)])
+    shares_of_runs = np.array([top_k_shares(np.array(scores, dtype=float), k) for scores in (first, second)])
     sets = [top_sets(scores, k) for scores in (first, second)]
-    for shares, options in zip(found, sets):
+    for shares, options in zip(shares_of_runs, sets):
         assert shares == pytest.approx([np.mean([e in option for option in options]) for e in range(5)])
     met = [(len(a & b), len(a | b)) for a in sets[0] for b in sets[1]]
     both, either = np.mean(met, axis=0)
-    assert jaccard(found) == pytest.approx(both / either if either else 1.0)
+    assert jaccard(shares_of_runs) == pytest.approx(both / either if either else 1.0)
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=2, max_size=5))
@@ -45,22 +45,22 @@ def test_a_method_that_ties_everything_is_as_stable_as_chance() -> None:
 def test_the_bootstrap_is_the_one_over_all_resamples() -> None:
     scores = np.array([[3.0, 0.0, -2.0, -2.0], [0.0, 1.0, -2.0, -2.0], [0.0, 2.5, 0.5, 0.5]])
     means = np.array([scores[list(drawn)].mean(axis=0) for drawn in itertools.product(range(3), repeat=3)])
-    found = bootstrap_scores(scores, 2, level=0.8, n_resamples=8000)
-    assert np.allclose(found.mean, scores.mean(axis=0))
+    resampled = bootstrap_scores(scores, 2, level=0.8, n_resamples=8000)
+    assert np.allclose(resampled.mean, scores.mean(axis=0))
     expected = np.quantile(means, [0.1, 0.9], axis=0, method="inverted_cdf")
-    assert np.allclose([found.low, found.high], expected)
+    assert np.allclose([resampled.low, resampled.high], expected)
     tops = np.array([top_k_shares(np.abs(row).round(9), 2) for row in means])
-    assert found.top_share == pytest.approx(tops.mean(axis=0), abs=0.02)
-    assert found.top_share[2] == found.top_share[3]  # the same scores, whatever rounding does
+    assert resampled.top_share == pytest.approx(tops.mean(axis=0), abs=0.02)
+    assert resampled.top_share[2] == resampled.top_share[3]  # the same scores, whatever rounding does
     signed = bootstrap_scores(scores, 2, signed=True)
-    assert signed.top_share[2] < found.top_share[2]
+    assert signed.top_share[2] < resampled.top_share[2]
 
 
 def test_one_pair_has_no_spread() -> None:
-    found = bootstrap_scores(np.array([[1.0, -3.0, 2.0]]), 1)
-    assert np.array_equal(found.low, found.high)
-    assert found.top_share.tolist() == [0.0, 1.0, 0.0]
-    assert found.jaccard == 1.0
+    alone = bootstrap_scores(np.array([[1.0, -3.0, 2.0]]), 1)
+    assert np.array_equal(alone.low, alone.high)
+    assert alone.top_share.tolist() == [0.0, 1.0, 0.0]
+    assert alone.jaccard == 1.0
 
 
 @pytest.mark.usefixtures("without_shape_checks")

@@ -15,11 +15,11 @@ values = st.integers(-3, 3).map(float) | st.floats(-1e6, 1e6) | st.sampled_from(
 @given(st.lists(st.tuples(values, values), max_size=25))
 def test_spearman_is_scipys(rows: list[tuple[float, float]]) -> None:
     x, y = np.array(rows, dtype=float).reshape(-1, 2).T
-    found = spearman(x, y)
+    correlation = spearman(x, y)
     if min(len(set(x.tolist())), len(set(y.tolist()))) < 3:
-        assert found is None
+        assert correlation is None
     else:
-        assert found == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
+        assert correlation == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
 
 
 def table(seed: int, difficulty: float, signal: float) -> tuple[np.ndarray, np.ndarray, list[str], list[str]]:
@@ -50,17 +50,17 @@ def test_within_cases_difficulty_does_not_pass_for_validity() -> None:
 
 def test_both_are_what_they_say() -> None:
     metric, recovery, cases, programs = table(1, difficulty=0.5, signal=1.0)
-    found = rank_validity(metric, recovery, cases, programs)
-    assert found.overall is not None
-    assert found.within is not None
-    assert found.overall.estimate == pytest.approx(spearmanr(metric, recovery).statistic)
+    validity = rank_validity(metric, recovery, cases, programs)
+    assert validity.overall is not None
+    assert validity.within is not None
+    assert validity.overall.estimate == pytest.approx(spearmanr(metric, recovery).statistic)
     per_case = [spearmanr(metric[6 * c : 6 * c + 6], recovery[6 * c : 6 * c + 6]).statistic for c in range(40)]
-    assert found.within.estimate == pytest.approx(np.mean(per_case))
+    assert validity.within.estimate == pytest.approx(np.mean(per_case))
     order = np.random.default_rng(2).permutation(240)
     again = rank_validity(metric[order], recovery[order], [cases[i] for i in order], [programs[i] for i in order])
     assert again.overall is not None
     assert again.within is not None
-    for a, b in ((found.overall, again.overall), (found.within, again.within)):
+    for a, b in ((validity.overall, again.overall), (validity.within, again.within)):
         assert (a.estimate, a.low, a.high) == pytest.approx((b.estimate, b.low, b.high))
 
 
@@ -71,10 +71,10 @@ def test_whole_programs_are_resampled() -> None:
     blocks = [np.arange(4), np.arange(4, 8), np.arange(8, 12)]
     drawn = [np.concatenate(some) for some in itertools.product(blocks, repeat=3)]
     correlations = [spearmanr(metric[rows], recovery[rows]).statistic for rows in drawn]
-    found = rank_validity(metric, recovery, programs, programs, level=0.8, n_resamples=4000).overall
-    assert found is not None
+    interval = rank_validity(metric, recovery, programs, programs, level=0.8, n_resamples=4000).overall
+    assert interval is not None
     expected = np.quantile(correlations, [0.1, 0.9], method="inverted_cdf")
-    assert (found.low, found.high) == pytest.approx(tuple(expected))
+    assert (interval.low, interval.high) == pytest.approx(tuple(expected))
 
 
 def test_undefined_is_none() -> None:
