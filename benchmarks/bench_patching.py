@@ -4,10 +4,11 @@
     python benchmarks/bench_patching.py CASE … --parts patching acdc # other cases, some tables
     python benchmarks/bench_patching.py --device cuda
 
-Prints Markdown tables: exact patching of every edge, ACDC (the circuits must be identical), EAP, absolute times of
-what else methods spend their time on, and a profile of exact patching beside the floating-point limit. Ours and theirs
-take turns, and medians count. Hooked patching is timed on a sample of edges and scaled up to all of them. Ratios
-depend on the memory allocator, for large short-lived tensors cost page faults: see --keep-memory.
+Prints Markdown tables: exact patching of every edge, single edges against sets of one edge each, ACDC (the circuits
+must be identical), EAP, absolute times of what else methods spend their time on, and a profile of exact patching beside
+the floating-point limit. Ours and theirs take turns, and medians count. Hooked patching is timed on a sample of edges
+and scaled up to all of them. Ratios depend on the memory allocator, for large short-lived tensors cost page faults: see
+--keep-memory.
 """
 
 import argparse
@@ -24,20 +25,22 @@ import hooked
 import numpy as np
 import torch
 from hooked import clock
+from operations import KINDS, flops, gemm, kind_of, needed
 from torch import Tensor
 
 from gaugeblock.cases.case import case as load_case
-from gaugeblock.compiled.edges.graph import Graph, Place, parse_edge
+from gaugeblock.compiled import split_inputs
+from gaugeblock.compiled.edges.graph import Graph, parse_edge
 from gaugeblock.methods import Task, run_method
 from gaugeblock.methods.circuits.acdc import survivors
 from gaugeblock.methods.engine.objective import Objective
 
 CASES = ("sort/permute+pad#1", "dyck2/permute+pad#1", "sort/permute+pad+soft+rotate#1")
 DENSE = "dense random"
-SAMPLE = 12
+EDGES_TIMED = 12
 """Edges that a round of hooked patching is timed on."""
 
-STEPS = 20
+STEPS_TIMED = 20
 """Steps of mask gradients that are timed, for a hundred."""
 
 
@@ -86,7 +89,7 @@ def race(task: Task, runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict
             start = clock(task)
             run()
             times[name].append(clock(task) - start)
-    return {name: statistics.median(found[1:]) for name, found in times.items()}
+    return {name: statistics.median(taken[1:]) for name, taken in times.items()}
 
 
 def seconds(value: float) -> str:
@@ -108,29 +111,37 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -
 
 def patching(name: str, task: Task, rounds: int) -> tuple[object, ...]:
     edges, engine = list(task.graph.edges), task.engine
-    sample = [edges[i] for i in np.random.default_rng(0).permutation(len(edges))[:SAMPLE]]
+    sample = [edges[i] for i in np.random.default_rng(0).permutation(len(edges))[:EDGES_TIMED]]
     changes = {edge: engine.difference[task.graph.writer_index[parse_edge(edge)[0]]] for edge in sample}
-    found: dict[str, Tensor] = {}
+    values: dict[str, Tensor] = {}
 
     def hooks(key: str, one: Callable[[Task, str, Tensor], Tensor]) -> None:
         with torch.no_grad():
-            found[key] = torch.stack([task.metric(one(task, edge, changes[edge]), everyone(task)) for edge in sample])
+            values[key] = torch.stack([task.metric(one(task, edge, changes[edge]), everyone(task)) for edge in sample])
 
     def split() -> None:
-        with hooked.split_inputs(task.model):
+        with split_inputs(task.model):
             hooks("split", hooked.one_edge_split)
 
     def ours() -> None:
-        found["ours"] = engine.single_edges(task.metric)[task.graph.indices(sample)]
+        values["ours"] = engine.single_edges(task.metric)[task.graph.indices(sample)]
 
     runs = {"split": split, "hooks": lambda: hooks("hooks", hooked.one_edge_plain), "ours": ours}
     taken = race(task, runs, rounds)
     scale = len(edges) / len(sample)
     split_s, hooks_s, ours_s = taken["split"] * scale, taken["hooks"] * scale, taken["ours"]
-    apart = max(float((found["ours"] - found[key]).abs().max()) for key in ("split", "hooks"))
+    apart = max(float((values["ours"] - values[key]).abs().max()) for key in ("split", "hooks"))
     apart /= float(task.metric(engine.clean_logits, everyone(task)).abs().max())
     times = map(seconds, (split_s, hooks_s, ours_s))
     return (name, len(edges), *times, ratio(split_s / ours_s), ratio(hooks_s / ours_s), f"{apart:.0e}")
+
+
+def single(name: str, task: Task, rounds: int) -> tuple[object, ...]:
+    """What the path for single edges earns over sets of one edge each."""
+    sets, engine = [[edge] for edge in task.graph.edges], task.engine
+    runs = {"sets": lambda: engine.patch(sets, task.metric), "single": lambda: engine.single_edges(task.metric)}
+    taken = race(task, runs, rounds)
+    return (name, len(sets), seconds(taken["sets"]), seconds(taken["single"]), ratio(taken["sets"] / taken["single"]))
 
 
 def acdc(name: str, task: Task, threshold: float) -> tuple[object, ...]:
@@ -140,30 +151,30 @@ def acdc(name: str, task: Task, threshold: float) -> tuple[object, ...]:
     def ours() -> list[str]:
         nonlocal passes
         fresh, start = replace(task), clock(task)  # with an engine of its own
-        found = survivors(fresh, threshold)
+        kept = survivors(fresh, threshold)
         times.append(clock(task) - start)
         passes = fresh.engine.forwards
-        return found
+        return kept
 
     kept, theirs = ours(), hooked.acdc(task, threshold, objective)
     if not ours() == kept == theirs.kept:
         raise ValueError(f"ACDC on {name} at {threshold:.0e}: {set(kept) ^ set(theirs.kept)} in one circuit only")
-    own, edges = statistics.mean(times), len(task.graph.edges)
+    mean, edges = statistics.mean(times), len(task.graph.edges)
     return (
-        name, f"{threshold:.0e}", f"{len(kept)} of {edges}", f"{passes:.1f}", seconds(theirs.seconds), seconds(own),
-        ratio(theirs.seconds / own), ratio((theirs.seconds - theirs.unread) / own),
+        name, f"{threshold:.0e}", f"{len(kept)} of {edges}", f"{passes:.1f}", seconds(theirs.seconds), seconds(mean),
+        ratio(theirs.seconds / mean), ratio((theirs.seconds - theirs.unread) / mean),
     )  # fmt: skip
 
 
 def eap(name: str, task: Task, rounds: int) -> tuple[object, ...]:
-    found: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, float]] = {}
 
     def plain() -> None:
         task.metric(task.model(task.clean), everyone(task)).mean().backward()
         task.model.zero_grad()
 
     def keep(key: str, scores: dict[str, float]) -> None:
-        found[key] = scores
+        results[key] = scores
 
     runs = {
         "hooks": lambda: keep("hooks", hooked.eap(task)),
@@ -172,8 +183,8 @@ def eap(name: str, task: Task, rounds: int) -> tuple[object, ...]:
         "ready": lambda: run_method("eap", task),
     }
     taken = race(task, runs, rounds)
-    apart = max(abs(found["ours"][edge] - found["hooks"][edge]) for edge in task.graph.edges)
-    size = max(map(abs, found["hooks"].values()))
+    apart = max(abs(results["ours"][edge] - results["hooks"][edge]) for edge in task.graph.edges)
+    size = max(map(abs, results["hooks"].values()))
     times = [seconds(taken[key]) for key in ("hooks", "plain", "ours", "ready")]
     ratios = taken["hooks"] / taken["ours"], taken["ours"] / taken["plain"], taken["ready"] / taken["plain"]
     return (name, *times, *map(ratio, ratios), f"{apart / size if size else apart:.0e}")
@@ -188,7 +199,7 @@ def other(name: str, task: Task, rounds: int) -> tuple[object, ...]:
         circuits[row, order[:size]] = 1
 
     def theirs() -> None:
-        with hooked.split_inputs(task.model):
+        with split_inputs(task.model):
             ablated = hooked.written(task, task.corrupted)
             for circuit in circuits.tolist():
                 gone = [e for e, in_it in zip(edges, circuit, strict=True) if not in_it and not e.startswith("bias->")]
@@ -197,7 +208,7 @@ def other(name: str, task: Task, rounds: int) -> tuple[object, ...]:
 
     def train() -> None:
         masks = torch.full((1, len(edges)), 0.9, device=task.clean.device, requires_grad=True)
-        for _ in range(STEPS):
+        for _ in range(STEPS_TIMED):
             torch.autograd.grad(task.metric(engine.forward(masks)[0], everyone(task)).mean(), masks)
 
     runs = {
@@ -208,16 +219,11 @@ def other(name: str, task: Task, rounds: int) -> tuple[object, ...]:
     }
     taken = race(task, runs, rounds)
     times = taken["ig"], taken["theirs"], taken["curve"]
-    steps = seconds(taken["train"] * 100 / STEPS)
+    steps = seconds(taken["train"] * 100 / STEPS_TIMED)
     return (name, *map(seconds, times), ratio(taken["theirs"] / taken["curve"]), steps)
 
 
 # --- the profile ---------------------------------------------------------------------------------------------------
-
-PRODUCTS = {"aten::mm": 0, "aten::addmm": 1, "aten::addmm_": 1, "aten::bmm": 0, "aten::baddbmm": 1}
-"""Matrix products, and where among its inputs the two factors start."""
-
-KINDS = ("projections", "attention", "MLPs", "unembedding and metric", "clean values, changed items", "Python and rest")
 
 
 def profile(task: Task, rounds: int) -> None:
@@ -267,81 +273,6 @@ def profile(task: Task, rounds: int) -> None:
     )  # fmt: skip
 
 
-def kind_of(op: str, shapes: Sequence[Any], task: Task) -> str:
-    """Which part of the model an operation belongs to, by its sizes."""
-    cfg: Any = task.model.cfg
-    if op == "aten::index_select":
-        return "clean values, changed items"
-    if op in ("aten::bmm", "aten::baddbmm"):
-        return "attention"
-    sizes = {shape[-1] for shape in shapes if shape}
-    vocab = cfg.d_vocab_out + -cfg.d_vocab_out % 16
-    if sizes & {cfg.d_vocab_out, vocab} and task.clean.shape[1] not in sizes:
-        return "unembedding and metric"
-    if cfg.d_mlp in sizes:
-        return "MLPs"
-    if op in PRODUCTS:
-        return "projections"
-    if op in ("aten::abs", "aten::amax", "aten::gt", "aten::nonzero"):
-        return "clean values, changed items"
-    if sizes & {cfg.d_head, task.clean.shape[1]} or cfg.n_heads * cfg.d_head in sizes:
-        return "attention"
-    return KINDS[-1]
-
-
-def flops(op: str, shapes: Sequence[Any]) -> float:
-    if op not in PRODUCTS:
-        return 0.0
-    left, right = shapes[PRODUCTS[op] :][:2]
-    return 2.0 * float(np.prod(left)) * right[-1]
-
-
-def needed(task: Task) -> float:
-    """Floating-point operations of the products behind every change that can be seen, with maps multiplied out.
-
-    Per (edge, pair): the reader's map on the change; the one head, or the MLP; then whole layers up to the logits.
-    For a model without normalisation, of equal layers.
-    """
-    cfg: Any = task.model.cfg
-    pos = task.clean.shape[1]
-    d, z, neurons, vocab, last = cfg.d_model, cfg.d_head, cfg.d_mlp, cfg.d_vocab_out, cfg.n_layers - 1
-    heads = 3 * d * cfg.n_heads * z + 2 * pos * cfg.n_heads * z + cfg.n_heads * z * d
-
-    def behind(layer: int) -> int:
-        """From the stream behind a layer."""
-        if layer == last:
-            return d * vocab
-        return heads + d * neurons + neurons * (d if layer + 1 < last else vocab) + behind(layer + 1)
-
-    pairs = task.engine.difference.flatten(2).any(-1).sum(-1).tolist()
-    total = 0
-    for writer, reader in map(parse_edge, task.graph.edges):
-        place, layer = Place.of(reader), Place.of(reader).layer
-        if layer is None:
-            cost = d * vocab
-        elif place.kind == "mlp":
-            cost = d * neurons + (neurons * d + behind(layer) if layer < last else neurons * vocab)
-        else:
-            own = d * z + (1 if place.port == "v" else 2) * pos * z + z * neurons
-            cost = own + (z * d + neurons * d + behind(layer) if layer < last else z * vocab + neurons * vocab)
-        total += cost * pairs[task.graph.writer_index[writer]]
-    return 2.0 * pos * total
-
-
-def gemm(task: Task, rows: int, inner: int, columns: int) -> float:
-    """Floating-point operations per second of a plain product; the best of a few tries."""
-    like = task.engine.clean_logits
-    left, right = (like.new_zeros(shape).normal_() for shape in ((rows, inner), (inner, columns)))
-    out, work = like.new_zeros(rows, columns), 2.0 * rows * inner * columns
-    repeats, best = max(1, int(5e9 / work)), 0.0
-    for _ in range(5):
-        start = clock(task)
-        for _ in range(repeats):
-            torch.mm(left, right, out=out)
-        best = max(best, repeats * work / (clock(task) - start))
-    return best
-
-
 # --- command line --------------------------------------------------------------------------------------------------
 
 
@@ -369,54 +300,60 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threshold", type=float, default=1e-2, help="of ACDC on the cases")
     parser.add_argument("--rounds", type=int, default=3, help="that medians are taken of")
     parser.add_argument("--keep-memory", action="store_true", help="free memory stays with the process (glibc only)")
-    given = parser.parse_args(arguments)
-    torch.set_num_threads(given.threads)
-    if given.keep_memory:
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    if options.keep_memory:
         keep_memory()
 
     def tasks() -> Iterable[tuple[str, Task]]:
-        yield DENSE, dense_task(given.device, given.pairs)
-        for name in given.cases:
-            yield f"`{name}`", case_task(name, given.device)
+        yield DENSE, dense_task(options.device, options.pairs)
+        for name in options.cases:
+            yield f"`{name}`", case_task(name, options.device)
 
-    where = torch.cuda.get_device_name() if given.device.startswith("cuda") else f"cpu, {given.threads} thread(s)"
-    kept = ", memory kept" if given.keep_memory else ""
-    print(f"{where}, float32, torch {torch.__version__}{kept}; seconds are medians of {given.rounds}")
-    if "patching" in given.parts:
+    where = torch.cuda.get_device_name() if options.device.startswith("cuda") else f"cpu, {options.threads} thread(s)"
+    kept = ", memory kept" if options.keep_memory else ""
+    print(f"{where}, float32, torch {torch.__version__}{kept}; seconds are medians of {options.rounds}")
+    if "patching" in options.parts:
         table(
             "Exact patching of every edge",
             ("model", "edges", "split, s", "hooks, s", "ours, s", "split / ours", "hooks / ours", "apart, relative"),
-            (patching(name, task, given.rounds) for name, task in tasks()),
+            (patching(name, task, options.rounds) for name, task in tasks()),
         )
-    if "acdc" in given.parts:
+    if "single" in options.parts:
+        table(
+            "Single edges, and sets of one edge each",
+            ("model", "edges", "sets, s", "single, s", "sets / single"),
+            (single(name, task, options.rounds) for name, task in tasks()),
+        )
+    if "acdc" in options.parts:
         table(
             "ACDC at one threshold, identical circuits",
             ("model", "threshold", "kept", "our passes", "split, s", "ours, s", "split / ours",
              "the same, had split skipped nodes that nobody reads"),
             (
-                acdc(name, task, dense_threshold(task) if name == DENSE else given.threshold)
+                acdc(name, task, dense_threshold(task) if name == DENSE else options.threshold)
                 for name, task in tasks()
             ),
         )  # fmt: skip
-    if "eap" in given.parts:
+    if "eap" in options.parts:
         table(
             "EAP",
             ("model", "split, s", "forward + backward, s", "ours, s", "ours, engine ready, s", "split / ours",
              "ours / (f + b)", "ready / (f + b)", "apart, relative"),
-            (eap(name, task, 3 * given.rounds) for name, task in tasks()),
+            (eap(name, task, 3 * options.rounds) for name, task in tasks()),
         )  # fmt: skip
-    if "other" in given.parts:
+    if "other" in options.parts:
         table(
             "Absolute times",
             ("model", "EAP-IG, 5 points, s", "ten circuits, split, s", "ten circuits, ours, s", "split / ours",
              "100 steps of mask gradients, s"),
-            (other(name, task, given.rounds) for name, task in tasks()),
+            (other(name, task, options.rounds) for name, task in tasks()),
         )  # fmt: skip
-    if "profile" in given.parts:
-        profile(dense_task(given.device, given.pairs), given.rounds)
+    if "profile" in options.parts:
+        profile(dense_task(options.device, options.pairs), options.rounds)
 
 
-PARTS = ("patching", "acdc", "eap", "other", "profile")
+PARTS = ("patching", "single", "acdc", "eap", "other", "profile")
 
 if __name__ == "__main__":
     main()

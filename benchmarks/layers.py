@@ -3,6 +3,7 @@
 python benchmarks/layers.py     # the table of docs/programs/compiler.md, in Markdown
 """
 
+from gaugeblock.compiled.explain import explain
 from gaugeblock.programs import get
 
 PAPER = {
@@ -25,9 +26,9 @@ def main() -> None:
         + "|"
     )
     for name, (layers, heads) in PAPER.items():
-        found = get(name).explain()
-        ours = f"{found.sizes.n_layers}, {' + '.join(map(str, found.heads))}"
-        print(f"| `{name}` | {ours} | {layers}, {heads} | {found.bound.layers} | {found.sizes.parameters:,} |")
+        explained = explain(get(name))
+        ours = f"{explained.sizes.n_layers}, {' + '.join(map(str, explained.heads))}"
+        print(f"| `{name}` | {ours} | {layers}, {heads} | {explained.bound.layers} | {explained.sizes.parameters:,} |")
 
 
 if __name__ == "__main__":
