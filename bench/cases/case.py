@@ -25,8 +25,8 @@ from gaugeblock.compiled.lowered import semantics
 from gaugeblock.compiled.lowered.operations import Attention
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.registry import apply_variants
+from gaugeblock.methods.engine.ablation import check_ablation
 from gaugeblock.programs.domain import everywhere
-from gaugeblock.programs.errors import UnknownName
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.registry import get
 
@@ -53,9 +53,12 @@ class Case:
         return make_pairs(self.model, self.recipe.seed)
 
     def truth(self, ablation: str = "resample") -> Truth:
-        """Classes of all edges under an ablation. Raises UnknownName."""
-        if ablation not in ABLATIONS:
-            raise UnknownName("ablation with known truth", ablation, ABLATIONS)
+        """Return the classes of all edges under an ablation. Raises UnknownName.
+
+        >>> sorted(case("frac_prevs@v3n4").truth("resample").positives)
+        ['a0.h0->logits', 'embed->a0.h0.v']
+        """
+        check_ablation(ablation)
         if ablation not in self._truths:
             self._truths[ablation] = label(self.model, self.pairs, ablation)
         return self._truths[ablation]
@@ -72,11 +75,11 @@ class Case:
         `gaugeblock.cases.positions.input_positions` says which tokens are tried.
         """
         rows, vocab = self.pairs.clean.cpu(), self.model.lowered.vocab
-        found = torch.zeros(*rows.shape, rows.shape[1], dtype=torch.bool)
+        depends = torch.zeros(*rows.shape, rows.shape[1], dtype=torch.bool)
         inputs = [[vocab[token] for token in row if token < self.model.bos] for row in rows.tolist()]
-        for pair, depends in enumerate(input_positions(self.program, inputs)):
-            found[pair, 1 : len(depends) + 1, 1 : len(depends) + 1] = torch.from_numpy(depends)
-        return found
+        for pair, inner in enumerate(input_positions(self.program, inputs)):
+            depends[pair, 1 : len(inner) + 1, 1 : len(inner) + 1] = torch.from_numpy(inner)
+        return depends
 
     @cached_property
     def attention_patterns(self) -> dict[str, Float[Tensor, "pair query key"]]:
@@ -156,7 +159,12 @@ class Case:
 
 @lru_cache(maxsize=8)
 def case(case_id: str) -> Case:
-    """The case of an id. Raises CaseError or UnknownName."""
+    """Return the case of an id. Raises CaseError or UnknownName.
+
+    >>> small = case("frac_prevs@v3n4")
+    >>> small.model(["(", "a", "("])
+    [1, 0.5, 0.6666666666666666]
+    """
     recipe = Recipe.parse(case_id)
     program = get(recipe.program)
     if recipe.size is not None:
@@ -167,7 +175,7 @@ def case(case_id: str) -> Case:
 
 
 def resized(program: Program, n_tokens: int, max_len: int) -> Program:
-    """The program for a vocabulary of n tokens: more neutral letters or larger numbers, or fewer from the end."""
+    """Return the program with n tokens: more neutral letters or larger numbers, or fewer from the end."""
     vocab = program.vocab
     if n_tokens == len(vocab):
         return program.with_size(max_len=max_len)

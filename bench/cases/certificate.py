@@ -18,7 +18,7 @@ from gaugeblock.programs.errors import FileError
 @final
 @dataclass(frozen=True)
 class Certificate:
-    """The claims about one case.
+    """Claims about one case, with what each rests on.
 
     Attributes:
         case, hash: the case's id, and the hash of what was certified.
@@ -36,7 +36,7 @@ class Certificate:
         return bool(self.claims) and all(claim.ok for claim in self.claims)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, `ok` included."""
+        """Return plain data for JSON, `ok` included."""
         return {
             "case": self.case,
             "hash": self.hash,
@@ -47,18 +47,21 @@ class Certificate:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Certificate":
-        """The inverse of `to_dict`. Raises FileError where the data are no certificate or contradict themselves."""
+        """Return the certificate that `to_dict` was called on.
+
+        Raises FileError where the data are no certificate or contradict themselves.
+        """
         names = {field.name for field in fields(Claim)}
         try:
             if any(set(claim) != names for claim in data["claims"]):
                 raise ValueError(f"claims have the fields {', '.join(sorted(names))}")
             claims = tuple(Claim(**claim) for claim in data["claims"])
-            found = Certificate(str(data["case"]), str(data["hash"]), tuple(data["ablations"]), claims)
-            if data["ok"] is not found.ok:
-                raise ValueError(f"'ok' is {data['ok']!r}, but the claims say {found.ok}")
+            certificate = Certificate(str(data["case"]), str(data["hash"]), tuple(data["ablations"]), claims)
+            if data["ok"] is not certificate.ok:
+                raise ValueError(f"'ok' is {data['ok']!r}, but the claims say {certificate.ok}")
         except (KeyError, TypeError, ValueError) as e:
             raise FileError(f"these data are no certificate: {e}") from e
-        return found
+        return certificate
 
     def write(self, path: str | Path) -> None:
         """Write the certificate as JSON; the file appears whole or not at all."""
@@ -86,6 +89,6 @@ def certify(
     """
     claims = list(check_model(evidence, dtype, n_samples))
     claims.append(check_variables(evidence, places, reads, soft=evidence.sharpness is not None))
-    for given in labels.values():
-        claims += check_labels(evidence, given)
+    for of_ablation in labels.values():
+        claims += check_labels(evidence, of_ablation)
     return Certificate(case, case_hash, tuple(labels), tuple(claims))

@@ -1,4 +1,4 @@
-"""Truth at other levels than edges: nodes, the q, k and v of heads, and variables of the program.
+"""Truth at other granularity than edges: nodes, the q, k and v of heads, and variables of the program.
 
 Each follows from the edges' classes; a node is also ablated as a whole, since what it carries along two edges may
 cancel.
@@ -21,16 +21,16 @@ class Classes:
     ignored: frozenset[str]
 
     def only(self, names: frozenset[str]) -> "Classes":
-        """With the positives among these names; the others are ignored."""
+        """Return the classes where only these names may be positive; the other positives are ignored."""
         return Classes(self.positives & names, self.negatives, self.ignored | (self.positives - names))
 
     def to_dict(self) -> dict[str, list[str]]:
-        """Sorted lists, for JSON."""
+        """Return sorted lists, for JSON."""
         return {name: sorted(getattr(self, name)) for name in ("positives", "negatives", "ignored")}
 
 
 def node_classes(graph: Graph, edges: Classes, matters: Mapping[str, bool]) -> tuple[Classes, frozenset[str]]:
-    """(classes of the writers, cancelling ones).
+    """Return (classes of the writers, cancelling ones).
 
     Positive: an edge out of it is, and ablating all of them together changes a graded logit. Where that changes
     nothing, the node is *cancelling*, and ignored. Negative: all edges out of it are.
@@ -42,17 +42,17 @@ def node_classes(graph: Graph, edges: Classes, matters: Mapping[str, bool]) -> t
 
 
 def port_classes(graph: Graph, edges: Classes) -> Classes:
-    """Classes of every head's q, k and v: positive if an edge into it is, negative if all edges into it are."""
+    """Return the classes of every head's q, k and v: positive if an edge into it is, negative if all into it are."""
     ports = [reader for reader in graph.readers if reader[-2:] in (".q", ".k", ".v")]
     incoming = {port: frozenset(graph.incoming(port)) for port in ports}
-    positives = frozenset(port for port, found in incoming.items() if found & edges.positives)
-    negatives = frozenset(port for port, found in incoming.items() if found <= edges.negatives)
+    positives = frozenset(port for port, into in incoming.items() if into & edges.positives)
+    negatives = frozenset(port for port, into in incoming.items() if into <= edges.negatives)
     return Classes(positives, negatives, frozenset(ports) - positives - negatives)
 
 
 def variable_classes(reads: Mapping[str, tuple[tuple[str, str, str], ...]], edges: Classes) -> Classes:
-    """Classes of the lowered program's variables: positive if a positive edge carries it, else ignored."""
-    carried = {edge: {variable for _, _, variable in found} for edge, found in reads.items()}
+    """Return the classes of the lowered program's variables: positive if a positive edge carries it, else ignored."""
+    carried = {edge: {variable for _, _, variable in carries} for edge, carries in reads.items()}
     everything = frozenset[str]().union(*carried.values())
     positives = frozenset[str]().union(*(names for edge, names in carried.items() if edge in edges.positives))
     return Classes(positives, frozenset(), everything - positives)

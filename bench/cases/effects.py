@@ -17,8 +17,8 @@ from gaugeblock.methods.task import Task
 TOLERANCE = 1e-9
 """A set of edges matters on a pair if it moves a graded logit by more than this times (1 + max |logit|)."""
 
-FEW = 16
-"""Pairs that are looked at first where one pair is enough to decide."""
+PAIRS_LOOKED_AT_FIRST = 16
+"""Pairs that come first where one pair is enough to decide."""
 
 
 @final
@@ -42,15 +42,15 @@ class Effects:
         self.tolerance = TOLERANCE * (1 + float(self.task.engine.clean_logits.abs().max()))
         self._edges = frozenset(exact.graph.edges)
         order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))
-        self._few, self._others = order[:FEW], order[FEW:]
+        self._first, self._others = order[:PAIRS_LOOKED_AT_FIRST], order[PAIRS_LOOKED_AT_FIRST:]
 
     def of(self, sets: Sequence[tuple[str, ...]]) -> Float[np.ndarray, "sets pairs"]:
-        """The effect of each set on each pair."""
+        """Return the effect of each set on each pair."""
         return self.task.engine.patch(self._there(sets), self._change).double().cpu().numpy()
 
     def any_moves(self, sets: Sequence[tuple[str, ...]]) -> Bool[np.ndarray, " sets"]:
-        """Whether each set matters on some pair; most that do show it on a few."""
-        moves = self._moves(sets, self._few)
+        """Return whether each set matters on some pair; most that do show it on a few."""
+        moves = self._moves(sets, self._first)
         still = np.flatnonzero(~moves)
         if len(still) and len(self._others):
             moves[still] = self._moves([sets[int(i)] for i in still], self._others)

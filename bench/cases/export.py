@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def export(case: "Case", path: str | Path) -> Path:
-    """Write the folder `path` at once or not at all; returns it. FileError where something else stands there."""
+    """Write a case as the folder `path`, at once or not at all, and return it.
+
+    Raises FileError where something else stands there.
+    """
     target = Path(path)
     with staged(target, "pairs.json", "no exported case") as folder:
         write(case.model.weights, case.model.record, folder)
@@ -42,11 +45,11 @@ def _files(case: "Case") -> dict[str, str]:
         "certificate.json": case.certificate.to_dict(),
     }
     data |= {f"truth-{ablation}.json": case.truth(ablation).to_dict() for ablation in ABLATIONS}
-    found = {name: json.dumps(content, ensure_ascii=False) + "\n" for name, content in data.items()}
+    texts = {name: json.dumps(content, ensure_ascii=False) + "\n" for name, content in data.items()}
     source = f"```python\n{case.program.source}\n```\n" if case.program.source else ""
     template = files("gaugeblock.cases").joinpath("templates/export.md").read_text()
     about = {"id": case.id, "hash": case.hash, "description": case.program.description, "source": source}
-    return found | {"README.md": template.format(**about)}
+    return texts | {"README.md": template.format(**about)}
 
 
 def _token(token: Any) -> Any:

@@ -9,15 +9,19 @@ from jaxtyping import Bool
 from gaugeblock.programs.language.operations import GraphNode
 from gaugeblock.programs.program import Program
 
-MOST_SUBSTITUTES = 64
+MAX_SUBSTITUTES = 64
 
 
 def input_positions(program: Program, inputs: Sequence[Sequence[Any]], seed: int = 0) -> list[Bool[np.ndarray, "n n"]]:
-    """For each input, [output position, input position]: whether some other token there changes the output here.
+    """Return for each input, [output position, input position], whether some other token there changes the output here.
 
     One token is replaced at a time, by every other token of the vocabulary (by a random 64 of them where there are
     more), as long as the input stays in the domain; its length never changes. In a graph the value of a node is
     replaced and its edges stay. Computed by the interpreter.
+
+    >>> from gaugeblock.programs.registry import get
+    >>> input_positions(get("identity"), [["a", "b"]])[0].tolist()
+    [[True, False], [False, True]]
     """
     rng = np.random.default_rng(seed)
     changed: list[list[Any]] = []
@@ -30,12 +34,12 @@ def input_positions(program: Program, inputs: Sequence[Sequence[Any]], seed: int
                     changed.append(edited)
                     where.append((number, position))
     outputs = program.batch([list(xs) for xs in inputs])
-    found = [np.zeros((len(xs), len(xs)), dtype=bool) for xs in inputs]
+    depends = [np.zeros((len(xs), len(xs)), dtype=bool) for xs in inputs]
     for (number, position), output in zip(where, program.batch(changed), strict=True):
-        found[number][:, position] |= np.array(
+        depends[number][:, position] |= np.array(
             [a != b for a, b in zip(output, outputs[number], strict=True)], dtype=bool
         )
-    return found
+    return depends
 
 
 def _substitutes(program: Program, token: Any, rng: np.random.Generator) -> list[Any]:
@@ -46,6 +50,6 @@ def _substitutes(program: Program, token: Any, rng: np.random.Generator) -> list
 
 def _others(program: Program, value: Any, rng: np.random.Generator) -> list[Any]:
     others = [v for v in program.vocab if v != value]
-    if len(others) <= MOST_SUBSTITUTES:
+    if len(others) <= MAX_SUBSTITUTES:
         return others
-    return [others[i] for i in rng.choice(len(others), MOST_SUBSTITUTES, replace=False)]
+    return [others[i] for i in rng.choice(len(others), MAX_SUBSTITUTES, replace=False)]

@@ -17,7 +17,7 @@ class CaseError(GaugeblockError):
 @final
 @dataclass(frozen=True)
 class Recipe:
-    """What a case id says: `program[@v10n20][/variant+variant][#seed]`; no variant means plain."""
+    """The parts of a case id: `program[@v10n20][/variant+variant][#seed]`; no variant means plain."""
 
     program: str
     size: tuple[int, int] | None = None
@@ -26,7 +26,12 @@ class Recipe:
 
     @staticmethod
     def parse(case_id: str) -> "Recipe":
-        """Raises CaseError for another form, UnknownName for an unknown variant."""
+        """Read a case id. Raises CaseError for another form, UnknownName for an unknown variant.
+
+        >>> recipe = Recipe.parse("sort@v10n20/permute+pad+rotate#3")
+        >>> recipe.program, recipe.size, recipe.variants, recipe.seed
+        ('sort', (10, 20), ('permute', 'pad', 'rotate'), 3)
+        """
         match = _ID.fullmatch(case_id)
         if match is None:
             raise CaseError(
@@ -41,6 +46,7 @@ class Recipe:
 
     @property
     def id(self) -> str:
+        """The case id, in the one way that it is written."""
         size = f"@v{self.size[0]}n{self.size[1]}" if self.size else ""
         variants = "/" + "+".join(self.variants) if self.variants else ""
         return f"{self.program}{size}{variants}" + (f"#{self.seed}" if self.seed else "")

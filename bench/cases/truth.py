@@ -27,7 +27,7 @@ from gaugeblock.methods.engine.ablation import donor_sources
 ABLATIONS = tuple(ABLATION_FUNCTIONS)
 """Ablations for which truth is known: all there are."""
 
-LARGEST_SET = 3
+MAX_SET_SIZE = 3
 
 
 @final
@@ -61,16 +61,18 @@ class Alternative:
 @final
 @dataclass(frozen=True)
 class Truth:
-    """Attributes:
-    edges: classes of the graph's edges.
-    nodes, ports, variables: the same for writers, for the q, k and v of heads, and for variables of the program.
-    cancelling: nodes with a true edge whose ablation as a whole changes nothing.
-    joint: the minimal sets of two or three edges that matter only together.
-    sufficient: minimal sets of edges that suffice.
-    reads: program edge -> the (operation, port, variable) reads it carries.
-    witnesses: one per positive.
-    inert: parts of the model that look live and change no logit, wherever their proof holds.
-    donor: for `donor`, the (pair, position) from which each position's ablated values come; else None.
+    """What is true of a case under an ablation.
+
+    Attributes:
+        edges: classes of the graph's edges.
+        nodes, ports, variables: the same for writers, for the q, k and v of heads, and for variables of the program.
+        cancelling: nodes with a true edge whose ablation as a whole changes nothing.
+        joint: the minimal sets of two or three edges that matter only together.
+        sufficient: minimal sets of edges that suffice.
+        reads: program edge -> the (operation, port, variable) reads it carries.
+        witnesses: one per positive.
+        inert: parts of the model that look live and change no logit, wherever their proof holds.
+        donor: for `donor`, the (pair, position) from which each position's ablated values come; else None.
     """
 
     ablation: str
@@ -109,20 +111,22 @@ class Truth:
 
     @property
     def alternatives(self) -> tuple[Alternative, ...]:
-        """What a method is compared with, the best match of its edges counting: one for each minimal sufficient set.
-        Positives that only other such sets hold are ignored, and with them the nodes and ports only they touch."""
+        """One alternative for each minimal sufficient set: a method is compared with all, and the best match counts.
+
+        Positives that only other such sets hold are ignored, and with them the nodes and ports only they touch.
+        """
         sets = self.sufficient.sets
         if len(sets) < 2:
             return (Alternative(self.edges, self.nodes, self.ports),)
-        found = []
-        for own in sets:
-            kept = self.positives - (frozenset().union(*sets) - own)
+        alternatives = []
+        for chosen in sets:
+            kept = self.positives - (frozenset().union(*sets) - chosen)
             writers, readers = (frozenset(parse_edge(edge)[end] for edge in kept) for end in (0, 1))
-            found.append(Alternative(self.edges.only(kept), self.nodes.only(writers), self.ports.only(readers)))
-        return tuple(found)
+            alternatives.append(Alternative(self.edges.only(kept), self.nodes.only(writers), self.ports.only(readers)))
+        return tuple(alternatives)
 
     def to_dict(self) -> dict[str, Any]:
-        """The label file: all that the checker is told."""
+        """Return the label file: all that the checker is told."""
         return {
             "ablation": self.ablation,
             "numeric": self.numeric,
@@ -144,7 +148,7 @@ class Truth:
 
 
 def label(model: CompiledModel, pairs: Pairs, ablation: str) -> Truth:
-    """Truth at every level, in float64."""
+    """Return the truth about a model's edges, nodes, ports and variables, computed in float64."""
     graph, live, true = model.graph, model.live_edges_under(ablation), model.live_edges_under(None)
     effects = Effects(model, pairs, ablation)
     candidates = [e for e in graph.edges if e in true and not effects.task.engine.is_void(e)]
@@ -176,11 +180,11 @@ def find_witnesses(
     effects: Callable[[Sequence[tuple[str, ...]]], Float[np.ndarray, "sets pairs"]],
     tolerance: float,
 ) -> tuple[dict[str, Witness], list[tuple[str, ...]]]:
-    """(for each exercised edge the first of its smallest minimal sets, all minimal sets), sizes in order."""
+    """Return (for each exercised edge the first of its smallest minimal sets, all minimal sets), sizes in order."""
     witnesses: dict[str, Witness] = {}
     minimal: list[tuple[str, ...]] = []
     alone: set[str] = set()
-    for size in range(1, LARGEST_SET + 1):
+    for size in range(1, MAX_SET_SIZE + 1):
         sets = [s for s in combinations([c for c in candidates if c not in alone], size) if not _covered(s, minimal)]
         if not sets:
             continue

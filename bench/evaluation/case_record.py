@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from gaugeblock.cases.case import Case
 from gaugeblock.cases.certificate import Certificate
+from gaugeblock.compiled.variants.registry import VARIANTS
 from gaugeblock.metrics.recovery import stratum
 from gaugeblock.results.records import CaseRecord, Claim
 
@@ -60,15 +61,13 @@ def failure_modes(case: Case, ablation: str) -> list[str]:
     edge that matters on less than 5 % of pairs. deep: four layers or more. numeric: a number as output.
     """
     truth, variants = case.truth(ablation), case.recipe.variants
-    found = {
-        "saturated": "soft" not in variants,
-        "soft": "soft" in variants,
-        "camouflage": "camouflage" in variants,
-        "decoy": "decoy" in variants,
+    modes = {
+        "saturated": case.model.sharpness is None,
+        **{row.failure_mode: name in variants for name, row in VARIANTS.items() if row.failure_mode},
         "joint": bool(truth.joint),
         "cancelling": bool(truth.cancelling),
         "rare": any(w.kappa < RARE for w in truth.witnesses.values()),
         "deep": case.model.hooked.cfg.n_layers >= DEEP,
         "numeric": truth.numeric,
     }
-    return [mode for mode, present in found.items() if present]
+    return [mode for mode, present in modes.items() if present]

@@ -11,12 +11,12 @@ from jaxtyping import Int
 from gaugeblock.evaluation.chosen_circuit import behaviour
 from gaugeblock.evaluation.entrants import Entrant, MethodLike, entrant
 from gaugeblock.evaluation.ranking import NOISE, Scored, node_stratum, noise_floor, port_stratum, strengths
-from gaugeblock.evaluation.scores import METRICS_VERSION, SCORES
+from gaugeblock.evaluation.scores import METRICS_VERSION, SCORES, check_resamples
 from gaugeblock.methods.registry import Attribution, pool_ports
 from gaugeblock.methods.task import Task
 from gaugeblock.metrics.recovery import stratum
 from gaugeblock.metrics.stability import jaccard, top_k_shares
-from gaugeblock.programs.errors import InputError, MethodError
+from gaugeblock.programs.errors import MethodError
 from gaugeblock.results.provenance import peak_memory, stamp
 from gaugeblock.results.records import Result
 
@@ -60,8 +60,7 @@ def evaluate(
     >>> result.status, result.scores["auprc"]
     ('ok', 1.0)
     """
-    if resamples == 1 or resamples < 0:
-        raise InputError(f"{resamples} resamples cannot be compared; give 0, or at least 2")
+    check_resamples(resamples)
     if isinstance(case, str):
         from gaugeblock.cases.case import case as load_case
 

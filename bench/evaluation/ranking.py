@@ -21,19 +21,28 @@ from gaugeblock.metrics.recovery import (
     skill,
 )
 
-# Scores closer than this share of the largest |score| tie: what is left of an exact zero after a gradient.
 NOISE = {"float64": 1e-9, "float32": 1e-6}
+"""Scores closer than this share of the largest |score| tie: what is left of an exact zero after a gradient."""
 
 
 def noise_floor(scores: Iterable[float], relative: float) -> float:
-    """The difference below which scores tie, in their own unit: `relative` × the largest |score|."""
+    """Return the difference below which scores tie, in their own unit: `relative` × the largest |score|.
+
+    >>> noise_floor([3.0, -4.0], 0.5)
+    2.0
+    """
     return relative * max((abs(s) for s in scores), default=0.0)
 
 
 def strengths(
     edge_scores: Mapping[str, float], edges: Sequence[str], signed: bool, noise: float
 ) -> Float[np.ndarray, " edges"]:
-    """What ranks `edges`: |score|, or the score of a signed method; differences below `noise` become ties."""
+    """Return what ranks `edges`: |score|, or the score of a signed method; differences below `noise` become ties.
+
+    >>> scores = {"embed->m0": -0.5, "m0->logits": 0.25}
+    >>> strengths(scores, list(scores), signed=False, noise=0.0).tolist()
+    [0.5, 0.25]
+    """
     scores = np.array([edge_scores[e] for e in edges], dtype=np.float64)
     return round_to_noise(scores if signed else np.abs(scores), noise)
 
@@ -41,7 +50,12 @@ def strengths(
 def recovery_scores(
     scores: Float[np.ndarray, " names"], labels: Bool[np.ndarray, " names"], strata: Sequence[Hashable]
 ) -> dict[str, float | None]:
-    """The scores of a result that compare with the truth (see SCORES)."""
+    """Return the scores of a result that compare with the truth (see SCORES).
+
+    >>> scores = recovery_scores(np.array([3.0, 2.0, 1.0]), np.array([True, False, False]), "aab")
+    >>> scores["skill"], scores["auroc"], scores["precision_at_size"]
+    (1.0, 1.0, 1.0)
+    """
     value, comparators = skill(scores, labels, strata)
     low, high = auroc_bounds(scores, labels) or (None, None)
     f1 = best_f1(scores, labels)
@@ -90,24 +104,32 @@ class Scored:
         return Scored(scored, labels, ranks, recovery_scores(ranks, labels, [place(name) for name in scored]))
 
     def named(self, level: str) -> dict[str, float | None]:
-        """The scores that are published of levels other than edges."""
+        """Return the scores that are published of nodes or ports."""
         return {f"{level}_{name}": self.recovery[name] for name in ("skill", "auprc")}
 
 
 def node_stratum(node: str) -> Hashable:
-    """The place of a node up to which head it is: kind and layer."""
+    """Return the place of a node up to which head it is: kind and layer.
+
+    >>> node_stratum("a1.h0") == node_stratum("a1.h3")
+    True
+    """
     place = Place.of(node)
     return place.kind, place.layer
 
 
 def port_stratum(port: str) -> Hashable:
-    """The place of a head's q, k or v up to which head it is."""
+    """Return the place of a head's q, k or v up to which head it is.
+
+    >>> port_stratum("a1.h0.q") == port_stratum("a1.h0.k")
+    False
+    """
     place = Place.of(port)
     return place.layer, place.port
 
 
 @dataclass(frozen=True)
-class Found:
+class TopEdges:
     """The edges a method puts on top, as many as there are true ones.
 
     A group of tied edges that does not fit as a whole is left out, so that no sort order decides:
@@ -121,22 +143,28 @@ class Found:
     tied: int
 
 
-def found(
+def top_edges(
     edge_scores: Mapping[str, float],
     positives: Sequence[str],
     negatives: Sequence[str],
     *,
     signed: bool,
     noise: float,
-) -> Found:
-    """Hits, misses and false alarms of the top |positives| edges among positives and negatives."""
+) -> TopEdges:
+    """Return hits, misses and false alarms of the top |positives| edges among positives and negatives.
+
+    >>> scores = {"embed->m0": 0.1, "m0->logits": 0.9, "pos->logits": 0.5}
+    >>> top = top_edges(scores, ["embed->m0", "m0->logits"], ["pos->logits"], signed=False, noise=0.0)
+    >>> top.hits, top.misses, top.false_alarms
+    (('m0->logits',), ('embed->m0',), ('pos->logits',))
+    """
     edges = [*positives, *negatives]
     size = len(positives)
     order, ends = tie_groups(strengths(edge_scores, edges, signed, noise))
     whole = int(ends[ends <= size].max(initial=0))
     taken = {edges[i] for i in order[:whole]}
     open_group = int(ends[ends > whole].min(initial=len(edges))) - whole if whole < size else 0
-    return Found(
+    return TopEdges(
         hits=tuple(e for e in positives if e in taken),
         misses=tuple(e for e in positives if e not in taken),
         false_alarms=tuple(e for e in negatives if e in taken),

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Final, Literal, NamedTuple, final
 
+from gaugeblock.programs.errors import InputError
+
 METRICS_VERSION = 1
 """Goes up whenever a score means something else or comes out differently; results of two versions never meet."""
 
@@ -145,3 +147,12 @@ def scores_of(table: ScoreTable) -> tuple[Score, ...]:
     ['AUPRC', 'Precision', 'CPR', 'CMD']
     """
     return tuple(score for score in _ROWS if table in score.tables)
+
+
+def check_resamples(resamples: int) -> None:
+    """Raise InputError for a number of resamples from which no stability follows.
+
+    >>> check_resamples(2)
+    """
+    if resamples == 1 or resamples < 0:
+        raise InputError(f"{resamples} resamples cannot be compared; give 0, or at least 2")

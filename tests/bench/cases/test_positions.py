@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gaugeblock.cases.case import Case, case
-from gaugeblock.cases.positions import MOST_SUBSTITUTES, input_positions
+from gaugeblock.cases.positions import MAX_SUBSTITUTES, input_positions
 from gaugeblock.programs.language.operations import GraphNode
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.registry import get
@@ -47,10 +47,10 @@ def test_input_positions_are_those_of_brute_force(name: str) -> None:
 
 def test_of_many_tokens_some_are_tried() -> None:
     """The first token decides all outputs; whether another one equals a given rare token is seldom seen."""
-    program = get("first_token").with_size(vocab=range(2 * MOST_SUBSTITUTES), max_len=3)
+    program = get("first_token").with_size(vocab=range(2 * MAX_SUBSTITUTES), max_len=3)
     (found,) = input_positions(program, [[5, 5, 7]])
     np.testing.assert_array_equal(found, [[True, False, False]] * 3)
-    program = get("hist").with_size(vocab=range(2 * MOST_SUBSTITUTES), max_len=3)
+    program = get("hist").with_size(vocab=range(2 * MAX_SUBSTITUTES), max_len=3)
     xs = [[0, 1, 2]]
     several = [input_positions(program, xs, seed)[0] for seed in range(8)]
     assert all((found <= by_hand(program, xs[0])).all() for found in several)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaugeblock.evaluation.ranking import NOISE, found, noise_floor, recovery_scores, strengths
+from gaugeblock.evaluation.ranking import NOISE, noise_floor, recovery_scores, strengths, top_edges
 from gaugeblock.evaluation.scores import SCORES
 from gaugeblock.metrics.recovery import precision_at_size, stratum
 
@@ -40,7 +40,7 @@ def test_every_recovery_score_is_explained():
 def test_the_found_circuit_takes_whole_tie_groups(scores, n_true):
     named = {e: float(s) for e, s in zip(EDGES, scores)}
     positives, negatives = EDGES[:n_true], EDGES[n_true:]
-    circuit = found(named, positives, negatives, signed=False, noise=0.0)
+    circuit = top_edges(named, positives, negatives, signed=False, noise=0.0)
     taken = {*circuit.hits, *circuit.false_alarms}
     assert len(taken) + circuit.places == n_true
     assert all(named[a] > named[b] for a in taken for b in EDGES if b not in taken)
