@@ -20,10 +20,10 @@ from gaugeblock.programs.generation.season import SEASON_VERSION, SEED_BITS, che
 from gaugeblock.results.files import write_json
 from gaugeblock.results.provenance import versions
 from gaugeblock.running.threads import one_thread
-from gaugeblock.suites.seasons import LARGEST, SIZE, season
+from gaugeblock.suites.seasons import DEFAULT_CASES, MAX_CASES, season
 
-DOMAIN: Final = b"gaugeblock season commitment 1\0"
-SECRET_BITS: Final = 128
+HASH_PREFIX: Final = b"gaugeblock season commitment 1\0"
+MIN_SECRET_BITS: Final = 128
 """Bits that a seed needs, so that nobody finds it by trying."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -37,7 +37,7 @@ class Commitment(BaseModel):
 
     kind: Literal["season commitment"] = "season commitment"
     schema_version: Literal[1] = 1
-    cases: int = Field(ge=1, le=LARGEST)
+    cases: int = Field(ge=1, le=MAX_CASES)
     season_version: int
     versions: dict[str, str]
     sha256: Sha256
@@ -108,7 +108,7 @@ def draw_seed(path: str | Path) -> None:
 
 
 def read_seed(path: str | Path) -> int:
-    """The number in a seed file, decimal or 0x…. Raises FileError, and ProgramError for a number that is no seed."""
+    """Return the number in a seed file, decimal or 0x…. Raises FileError, and ProgramError where it is no seed."""
     try:
         text = Path(path).read_text(encoding="utf-8").strip()
         seed = int(text, 16 if text[:2].lower() == "0x" else 10)
@@ -118,22 +118,23 @@ def read_seed(path: str | Path) -> int:
         ) from e
     except ValueError:
         raise FileError(
-            f"the seed file {path} holds no seed: one whole number of {SECRET_BITS} to {SEED_BITS} bits, decimal or 0x…"
+            f"the seed file {path} holds no seed: one whole number of {MIN_SECRET_BITS} to {SEED_BITS} bits, "
+            "decimal or 0x…"
         ) from None
     check_seed(seed)
     return seed
 
 
-def commit(seed: int, cases: int = SIZE) -> Commitment:
-    """The commitment to a season, of this code. Raises InputError for a seed that could be guessed."""
-    if seed.bit_length() < SECRET_BITS:
+def commit(seed: int, cases: int = DEFAULT_CASES) -> Commitment:
+    """Return the commitment to a season, of this code. Raises InputError for a seed that could be guessed."""
+    if seed.bit_length() < MIN_SECRET_BITS:
         raise InputError(
-            f"a seed of {seed.bit_length()} bits can be found by trying; it needs {SECRET_BITS} bits or more "
+            f"a seed of {seed.bit_length()} bits can be found by trying; it needs {MIN_SECRET_BITS} bits or more "
             "(`gaugeblock season seed` draws one)"
         )
     check_seed(seed)
-    if not 1 <= cases <= LARGEST:
-        raise InputError(f"a season of {cases} cases is impossible: 1 to {LARGEST}")
+    if not 1 <= cases <= MAX_CASES:
+        raise InputError(f"a season of {cases} cases is impossible: 1 to {MAX_CASES}")
     made_by = versions()
     return Commitment(
         cases=cases,
@@ -144,23 +145,24 @@ def commit(seed: int, cases: int = SIZE) -> Commitment:
 
 
 def commitment_hash(seed: int, cases: int, season_version: int, made_by: dict[str, str]) -> str:
-    """sha256 over DOMAIN and the JSON object of these four, keys sorted, no spaces, ASCII, the seed as a string."""
+    """Return the sha256 over HASH_PREFIX and the JSON object of these four: keys sorted, no spaces, ASCII, the seed as
+    a string."""
     record = {"cases": cases, "season_version": season_version, "seed": str(seed), "versions": made_by}
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(DOMAIN + text.encode()).hexdigest()
+    return hashlib.sha256(HASH_PREFIX + text.encode()).hexdigest()
 
 
-def build(seed: int, cases: int = SIZE, workers: int = 1) -> SeasonRecord:
+def build(seed: int, cases: int = DEFAULT_CASES, workers: int = 1) -> SeasonRecord:
     """Make every case of a season, with a progress bar: minutes for the default size."""
-    found = season(seed, cases)
-    hashes = list(_hashes(found.cases, workers))
+    drawn = season(seed, cases)
+    hashes = list(_hashes(drawn.cases, workers))
     return SeasonRecord(
         seed=str(seed),
         season_version=SEASON_VERSION,
         versions=versions(),
-        candidates=found.tried,
-        rejected=found.rejected,
-        cases=[SeasonCase(id=i, hash=h) for i, h in zip(found.cases, hashes, strict=True)],
+        candidates=drawn.tried,
+        rejected=drawn.rejected,
+        cases=[SeasonCase(id=i, hash=h) for i, h in zip(drawn.cases, hashes, strict=True)],
     )
 
 
@@ -207,12 +209,12 @@ def reveal(
 
 
 def read_commitment(path: str | Path) -> Commitment:
-    """Raises FileError where the file is missing, damaged or something else."""
+    """Read a commitment. Raises FileError where the file is missing, damaged or something else."""
     return _read(path, Commitment)
 
 
 def read_record(path: str | Path) -> SeasonRecord:
-    """Raises FileError where the file is missing, damaged or something else."""
+    """Read the record of a season. Raises FileError where the file is missing, damaged or something else."""
     return _read(path, SeasonRecord)
 
 
@@ -248,7 +250,7 @@ def _other_cases(seed: int, record: SeasonRecord, ids: Sequence[str], others: di
     if record.seed != str(seed):
         return "the record is of another seed"
     changed = ", ".join(f"{name} {there} → {here}" for name, (there, here) in others.items())
-    first = next((i for i, (case, own) in enumerate(zip(record.cases, ids)) if case.id != own), None)
+    first = next((i for i, (case, here) in enumerate(zip(record.cases, ids)) if case.id != here), None)
     where = "the number of cases" if first is None else f"case {first + 1}"
     return f"the record lists other cases than this code makes of the seed; the first difference is {where}. " + (
         f"Versions differ: {changed}" if changed else "No version differs, so that the record was changed"
@@ -264,10 +266,10 @@ def _hashes(ids: Sequence[str], workers: int) -> Iterator[str]:
 
 
 def _hash(case_id: str) -> str:
-    """In one thread; what the case holds is let go of."""
+    """Return the hash of a case, computed in one thread; what the case holds is let go of."""
     from gaugeblock.cases.case import case
 
     with one_thread():
-        found = case(case_id).hash
+        hashed = case(case_id).hash
     case.cache_clear()
-    return found
+    return hashed

@@ -26,38 +26,38 @@ from gaugeblock.programs.errors import CompileError, InputError, ProgramError
 from gaugeblock.programs.generation.season import check_seed, derived, season_name, season_program
 from gaugeblock.suites.shapes import circuit_shape
 
-SIZE: Final = 20
+DEFAULT_CASES: Final = 20
 """Cases of a season unless its name says otherwise."""
 
-LARGEST: Final = 100
+MAX_CASES: Final = 100
 """Cases that a season may have."""
 
 FLAVOURS: Final = ("", "camouflage", "decoy", "soft", "camouflage")
 """Between `permute+pad` and `rotate`, case by case in turn; where one is impossible, the next that is not."""
 
-MAX_CAMOUFLAGED: Final = 3
+MAX_CAMOUFLAGED_LAYERS: Final = 3
 """Layers of a plain model that may be camouflaged: proofs about deeper ones take long to check."""
 
 MAX_PARAMETERS: Final = 200_000
-"""Of the plain model."""
+"""Parameters of the plain model."""
 
 MAX_WEIGHT: Final = 8192
-"""Of the plain model: behind larger ones rounding shows where a certificate looks for nothing."""
+"""Largest weight of the plain model: behind larger ones rounding shows where a certificate looks for nothing."""
 
 MAX_EDGES: Final = 36
-"""Of the program: what has to be tried for truth grows with their third power."""
+"""Edges of the program: what has to be tried for truth grows with their third power."""
 
 MIN_HEADS: Final = 2
 MIN_EXERCISED: Final = 6
 """Edges that matter alone."""
 
-MIN_SHARE: Final = 0.6
-"""Of the program's edges that matter alone, those aside that carry positions, which all inputs have in common."""
+MIN_EXERCISED_SHARE: Final = 0.6
+"""Share of the program's edges that matter alone, those aside that carry positions, which all inputs have in common."""
 
 MIN_KAPPA: Final = 0.03
-"""Share of pairs on which each of them matters."""
+"""Share of pairs on which each edge matters that does alone."""
 
-COMMONEST: Final = 0.9
+MAX_SHARE_OF_ONE_OUTPUT: Final = 0.9
 """Share of graded positions that the commonest output may have."""
 
 _NAME = re.compile(r"season:(?P<seed>\d{1,200})(:(?P<n>\d{1,4}))?")
@@ -66,10 +66,12 @@ _NAME = re.compile(r"season:(?P<seed>\d{1,200})(:(?P<n>\d{1,4}))?")
 @final
 @dataclass(frozen=True)
 class Season:
-    """Attributes:
-    cases: ids of the cases.
-    tried: how many candidates were looked at.
-    rejected: reason -> how many candidates.
+    """The cases that a seed fixes.
+
+    Attributes:
+        cases: their ids.
+        tried: how many candidates were looked at.
+        rejected: reason -> how many candidates.
     """
 
     seed: int
@@ -79,20 +81,24 @@ class Season:
 
 
 def parse_season(name: str) -> tuple[int, int]:
-    """(seed, number of cases) of a suite named `season:<seed>` or `season:<seed>:<cases>`. Raises InputError."""
+    """Return (seed, number of cases) of a suite named `season:<seed>` or `season:<seed>:<cases>`. Raises InputError.
+
+    >>> parse_season("season:7:30")
+    (7, 30)
+    """
     match = _NAME.fullmatch(name)
-    seed, n = (int(match["seed"]), int(match["n"] or SIZE)) if match else (-1, 0)
-    if not 1 <= n <= LARGEST:
+    seed, n = (int(match["seed"]), int(match["n"] or DEFAULT_CASES)) if match else (-1, 0)
+    if not 1 <= n <= MAX_CASES:
         raise InputError(
-            f"{name[:100]!r} is no season; write season:7 for the {SIZE} cases of seed 7, or season:7:30 for 30 cases "
-            f"(1 to {LARGEST})"
+            f"{name[:100]!r} is no season; write season:7 for the {DEFAULT_CASES} cases of seed 7, or season:7:30 for "
+            f"30 cases (1 to {MAX_CASES})"
         )
     return seed, n
 
 
 @lru_cache(maxsize=8)
-def season(seed: int, n: int = SIZE) -> Season:
-    """The first n cases of a season; some minutes, and remembered. A longer season begins like a shorter one.
+def season(seed: int, n: int = DEFAULT_CASES) -> Season:
+    """Return the first n cases of a season; some minutes, and remembered. A longer season begins like a shorter one.
 
     Raises ProgramError for a seed that is none.
     """
@@ -114,7 +120,7 @@ def season(seed: int, n: int = SIZE) -> Season:
 
 
 def _candidate(seed: int, index: int, shapes: set[str]) -> tuple[CompiledModel | None, str]:
-    """The model of a candidate in plain form, or None and why it is rejected."""
+    """Return the model of a candidate in plain form, or None and why it is rejected."""
     try:
         model = compile(season_program(season_name(seed, index)), max_parameters=MAX_PARAMETERS)
     except ProgramError:
@@ -126,7 +132,7 @@ def _candidate(seed: int, index: int, shapes: set[str]) -> tuple[CompiledModel |
 
 
 def _against(model: CompiledModel, layout: int, shapes: set[str]) -> Iterator[str]:
-    """What speaks against a model; the cheap reasons first."""
+    """Yield what speaks against a model; the cheap reasons first."""
     heads = {site for site in model.provenance.sites.values() if site.startswith("a")}
     if model.dtype is not torch.float32:
         yield "needs float64"
@@ -141,21 +147,21 @@ def _against(model: CompiledModel, layout: int, shapes: set[str]) -> Iterator[st
     pairs = make_pairs(model, layout)  # those of the case: they are the same in every variant
     if len(pairs) < N_PAIRS:
         yield "too few inputs"
-    if _commonest(model, pairs) > COMMONEST:
+    if _commonest(model, pairs) > MAX_SHARE_OF_ONE_OUTPUT:
         yield "nearly always the same output"
     matters = {edge: share for edge, share in kappas(model, pairs).items() if not edge.startswith("pos->")}
     exercised = [share for share in matters.values() if share > 0]
     if len(exercised) < MIN_EXERCISED:
         yield "too few edges that matter"
-    elif len(exercised) < MIN_SHARE * len(matters):
+    elif len(exercised) < MIN_EXERCISED_SHARE * len(matters):
         yield "too many edges that never matter"
     elif min(exercised) < MIN_KAPPA:
         yield "an edge that matters too rarely"
 
 
 def _is_certified(model: CompiledModel, recipe: Recipe) -> bool:
-    """Whether the model can have the variants, and every claim about the case is found true."""
-    if "camouflage" in recipe.variants and _layers(model) > MAX_CAMOUFLAGED:
+    """Return whether the model can have the variants, and every claim about the case is found true."""
+    if "camouflage" in recipe.variants and _layers(model) > MAX_CAMOUFLAGED_LAYERS:
         return False
     try:
         made = apply_variants(model, recipe.variants, recipe.seed)
@@ -169,18 +175,18 @@ def _layers(model: CompiledModel) -> int:
 
 
 def _layout(seed: int, index: int) -> int:
-    """The seed of the variants and the pairs; each case has its own, so that knowing public layouts is no help."""
+    """Return the seed of variants and pairs; each case has its own, so that knowing public layouts is no help."""
     return derived(seed, index, "layout") % 1_000_000
 
 
 def _commonest(model: CompiledModel, pairs: Pairs) -> float:
-    """Share of graded positions of clean inputs that have the commonest output."""
+    """Return the share of graded positions of clean inputs that have the commonest output."""
     codes = semantics.run(model.lowered, pairs.clean.cpu().numpy())["logits"][pairs.positions.cpu().numpy()]
     return float(np.unique(codes, return_counts=True)[1].max() / len(codes))
 
 
 def _case_id(model: CompiledModel, seed: int, index: int, place: int) -> str | None:
-    """The id of the case, in the variant whose turn it is or the next that is certified; None where none is."""
+    """Return the id of the case, in the variant whose turn it is or the next that is certified; None where none is."""
     layout, turn = _layout(seed, index), place % len(FLAVOURS)
     for flavour in dict.fromkeys(islice((*FLAVOURS, *FLAVOURS), turn, turn + len(FLAVOURS))):
         variants = ("permute", "pad", flavour, "rotate") if flavour else ("permute", "pad", "rotate")

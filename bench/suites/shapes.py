@@ -6,10 +6,11 @@ from gaugeblock.compiled.model import CompiledModel
 
 
 def circuit_shape(model: CompiledModel) -> str:
-    """A hash of the kinds of operations, and of which reads by which port what another writes.
+    """Return a hash of the kinds of operations, and of which reads by which port what another writes.
 
-    Circuits that are the same up to names and sizes have the same. It comes from colours: each operation starts with
-    its kind, and again and again takes in the colours of those it reads and of those that read it (Weisfeiler-Leman).
+    Circuits that are the same up to names and sizes have the same one. It comes from colours: each operation starts
+    with its kind, and again and again takes in the colours of those it reads and of those that read it
+    (Weisfeiler-Leman).
     """
     lowered = model.lowered
     reads = [(lowered.variables[variable].writer, port, reader) for reader, port, variable in lowered.flow]

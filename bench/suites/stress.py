@@ -11,9 +11,11 @@ from typing import final
 @final
 @dataclass(frozen=True)
 class Family:
-    """Attributes:
-    shows: the property that all cases of the family have; tests measure it.
-    cases: case id -> why it is there.
+    """Cases that show one way in which methods fail.
+
+    Attributes:
+        shows: the property that all cases of the family have; tests measure it.
+        cases: case id -> why it is there.
     """
 
     shows: str

@@ -6,7 +6,7 @@ from gaugeblock.programs.errors import UnknownName
 from gaugeblock.programs.registry import get, library_names, names
 from gaugeblock.suites.stress import STRESS
 
-PROGRAMS = ("frac_prevs", "sort", "dyck2", "add")
+QUICK_PROGRAMS = ("frac_prevs", "sort", "dyck2", "add")
 
 CORE: dict[str, str] = {
     # one layer
@@ -68,12 +68,16 @@ FULL_WITHOUT: dict[str, str] = {
 
 
 def full() -> list[str]:
-    """Every program of the library as `program/permute+pad+rotate#1`."""
+    """Return every program of the library as `program/permute+pad+rotate#1`."""
     return [f"{name}/permute+pad+rotate#1" for name in library_names() if name not in FULL_WITHOUT]
 
 
 def stress(family: str | None = None) -> list[str]:
-    """The cases of a family of `stress`, or of all of them. Raises UnknownName."""
+    """Return the cases of a family of `stress`, or of all of them. Raises UnknownName.
+
+    >>> stress("suppressors")
+    ['median/permute+pad+rotate#1']
+    """
     if family is not None and family not in STRESS:
         raise UnknownName("family of the suite stress", family, STRESS)
     families = STRESS if family is None else [family]
@@ -81,7 +85,7 @@ def stress(family: str | None = None) -> list[str]:
 
 
 SUITES: dict[str, tuple[str, ...]] = {
-    "quick": tuple(f"{p}{variant}" for p in PROGRAMS for variant in ("", "/permute+pad#1")),
+    "quick": tuple(f"{p}{variant}" for p in QUICK_PROGRAMS for variant in ("", "/permute+pad#1")),
     "core": tuple(CORE),
     "stress": tuple(stress()),
     "full": tuple(full()),
@@ -90,13 +94,16 @@ SUITES: dict[str, tuple[str, ...]] = {
 
 
 def suite(name: str) -> list[str]:
-    """The case ids of a suite.
+    """Return the case ids of a suite.
 
     Args:
         name: one of SUITES; "stress:decoys", one family of `stress`; "season:7", generated programs that the seed 7
             fixes, or "season:7:30", so many of them (`gaugeblock.suites.seasons`; finding them takes minutes).
 
     Raises UnknownName, and InputError for a season that cannot be.
+
+    >>> suite("quick")[:3]
+    ['frac_prevs', 'frac_prevs/permute+pad#1', 'sort']
     """
     kind, _, rest = name.partition(":")
     if kind == "season":
@@ -111,16 +118,22 @@ def suite(name: str) -> list[str]:
 
 
 def is_suite(name: str) -> bool:
-    """Whether a name is meant to be a suite's, rather than a case's id."""
+    """Return whether a name is meant to be a suite's, rather than a case's id."""
     return name in SUITES or name.partition(":")[0] in ("season", "stress")
 
 
-def case_ids(given: Sequence[str]) -> list[str]:
-    """The case ids behind names of suites and ids of cases, each once. Raises UnknownName, CaseError or InputError."""
+def case_ids(suites_and_cases: Sequence[str]) -> list[str]:
+    """Return the case ids behind names of suites and ids of cases, each once.
+
+    Raises UnknownName, CaseError or InputError.
+
+    >>> case_ids(["stress:suppressors", "sort#0", "sort"])
+    ['median/permute+pad+rotate#1', 'sort']
+    """
     from gaugeblock.cases.recipe import Recipe
 
     ids: list[str] = []
-    for name in given:
+    for name in suites_and_cases:
         if is_suite(name):
             ids += suite(name)
             continue

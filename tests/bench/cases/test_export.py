@@ -84,9 +84,9 @@ def test_a_folder_holds_all_there_is_to_know(tmp_path: Path) -> None:
     assert (pairs["vocab"], pairs["bos"], pairs["pad"]) == ([0, 1, 2], 3, 4)
     for ablation in ABLATIONS:
         assert read(folder, f"truth-{ablation}") == json.loads(json.dumps(c.truth(ablation).to_dict()))
-    found = Certificate.from_dict(read(folder, "certificate"))
-    assert found == c.certificate
-    assert (found.case, found.hash, found.ok) == (c.id, c.hash, True)
+    certificate = Certificate.from_dict(read(folder, "certificate"))
+    assert certificate == c.certificate
+    assert (certificate.case, certificate.hash, certificate.ok) == (c.id, c.hash, True)
     text = (folder / "README.md").read_text()
     assert all(
         words in text
@@ -162,7 +162,7 @@ def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     old = export(anew("hist@v3n4"), tmp_path / "case")
     before = {file.name: file.read_bytes() for file in old.iterdir()}
 
-    def files(found: Case) -> dict[str, str]:
+    def files(which: Case) -> dict[str, str]:
         return {"pairs.json": "{}", "no such folder/x.json": ""}
 
     monkeypatch.setattr(module, "_files", files)

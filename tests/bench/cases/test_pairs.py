@@ -69,10 +69,10 @@ def test_pairs_do_not_depend_on_where_the_model_has_its_parts(name: str) -> None
 def test_pairs_are_different_inputs_of_the_domain_and_none_comes_twice(name: str) -> None:
     p = get(name)
     model = compile(p)
-    found = both_sides(model, make_pairs(model))
-    assert all(p.domain.contains(clean) and p.domain.contains(corrupted) for clean, corrupted in found)
-    assert all(clean != corrupted for clean, corrupted in found)
-    assert len({(*clean, None, *corrupted) for clean, corrupted in found}) == len(found)
+    inputs = both_sides(model, make_pairs(model))
+    assert all(p.domain.contains(clean) and p.domain.contains(corrupted) for clean, corrupted in inputs)
+    assert all(clean != corrupted for clean, corrupted in inputs)
+    assert len({(*clean, None, *corrupted) for clean, corrupted in inputs}) == len(inputs)
 
 
 def test_a_small_domain_gives_all_it_has() -> None:

@@ -25,35 +25,35 @@ def edited(program: Program, xs: list[Any], position: int) -> list[list[Any]]:
 
 def by_hand(program: Program, xs: list[Any]) -> np.ndarray:
     """[output position, input position], computed by the program's reference in plain Python."""
-    own = program.reference(xs)
-    found = np.zeros((len(xs), len(xs)), dtype=bool)
+    outputs = program.reference(xs)
+    depends = np.zeros((len(xs), len(xs)), dtype=bool)
     for j in range(len(xs)):
         for other in edited(program, xs, j):
-            found[:, j] |= [a != b for a, b in zip(program.reference(other), own, strict=True)]
-    return found
+            depends[:, j] |= [a != b for a, b in zip(program.reference(other), outputs, strict=True)]
+    return depends
 
 
 @pytest.mark.parametrize("name", ["hist", "sort", "first_token", "dyck1", "has_in_neighbour", "add"])
 def test_input_positions_are_those_of_brute_force(name: str) -> None:
     program = get(name).with_size(max_len=5)
     inputs = program.sample(np.random.default_rng(0), 25)
-    found = input_positions(program, inputs)
-    assert len(found) == len(inputs)
-    for xs, depends in zip(inputs, found, strict=True):
+    matrices = input_positions(program, inputs)
+    assert len(matrices) == len(inputs)
+    for xs, depends in zip(inputs, matrices, strict=True):
         np.testing.assert_array_equal(depends, by_hand(program, xs), err_msg=str(xs))
-    assert any(depends.any() for depends in found)
-    assert not all(depends.all() for depends in found)
+    assert any(depends.any() for depends in matrices)
+    assert not all(depends.all() for depends in matrices)
 
 
 def test_of_many_tokens_some_are_tried() -> None:
     """The first token decides all outputs; whether another one equals a given rare token is seldom seen."""
     program = get("first_token").with_size(vocab=range(2 * MAX_SUBSTITUTES), max_len=3)
-    (found,) = input_positions(program, [[5, 5, 7]])
-    np.testing.assert_array_equal(found, [[True, False, False]] * 3)
+    (depends,) = input_positions(program, [[5, 5, 7]])
+    np.testing.assert_array_equal(depends, [[True, False, False]] * 3)
     program = get("hist").with_size(vocab=range(2 * MAX_SUBSTITUTES), max_len=3)
     xs = [[0, 1, 2]]
     several = [input_positions(program, xs, seed)[0] for seed in range(8)]
-    assert all((found <= by_hand(program, xs[0])).all() for found in several)
+    assert all((depends <= by_hand(program, xs[0])).all() for depends in several)
     assert any((a != b).any() for a in several for b in several)
     np.testing.assert_array_equal(several[3], input_positions(program, xs, 3)[0])
 
@@ -65,10 +65,10 @@ def test_of_a_case_they_are_laid_out_like_its_pairs(name: str) -> None:
     assert depends.shape == (*c.pairs.clean.shape, c.pairs.clean.shape[1])
     assert not depends[~real].any()
     assert not depends.transpose(1, 2)[~real].any()
-    for row, own in list(zip(c.pairs.clean.tolist(), depends, strict=True))[:40]:
+    for row, depends_here in list(zip(c.pairs.clean.tolist(), depends, strict=True))[:40]:
         xs = [c.model.lowered.vocab[token] for token in row if token < c.model.bos]
         n = len(xs) + 1
-        np.testing.assert_array_equal(own[1:n, 1:n].numpy(), by_hand(c.program, xs), err_msg=str(xs))
+        np.testing.assert_array_equal(depends_here[1:n, 1:n].numpy(), by_hand(c.program, xs), err_msg=str(xs))
 
 
 def attention(c: Case) -> dict[str, torch.Tensor]:

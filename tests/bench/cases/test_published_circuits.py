@@ -44,8 +44,8 @@ def pairs_of(model: CompiledModel, inputs: list[str]) -> Pairs:
 
 def true_edges(model: CompiledModel, inputs: list[str], ablation: str) -> set[str]:
     """True edges between `input`, heads, MLPs and `logits`."""
-    found = label(model, pairs_of(model, inputs), ablation).positives
-    whole = [re.sub(r"\.[qkv]$", "", edge) for edge in found]
+    positives = label(model, pairs_of(model, inputs), ablation).positives
+    whole = [re.sub(r"\.[qkv]$", "", edge) for edge in positives]
     return {re.sub("^(embed|pos)->", "input->", edge) for edge in whole}
 
 
@@ -79,5 +79,5 @@ UNFOLDED = {"input->m0", "m0->a1.h0", "a1.h0->logits"}
     ],
 )
 def test_fraction_of_x_so_far(inputs: list[str], ablation: str, folded: set[str], unfolded: set[str]) -> None:
-    found = [true_edges(compile(p), inputs, ablation) for p in (xproportion, xproportion_unfolded)]
-    assert found == [folded, unfolded]
+    circuits = [true_edges(compile(p), inputs, ablation) for p in (xproportion, xproportion_unfolded)]
+    assert circuits == [folded, unfolded]

@@ -58,13 +58,13 @@ def test_single_effects_are_those_of_plain_hooks() -> None:
 
 def brute_force(effect: dict[frozenset[str], bool], edges: str) -> set[str]:
     """Members of inclusion-minimal sets of at most three that matter."""
-    found: set[str] = set()
+    members: set[str] = set()
     for size in (1, 2, 3):
         for chosen in combinations(edges, size):
             smaller = [frozenset(s) for k in range(1, size) for s in combinations(chosen, k)]
             if effect[frozenset(chosen)] and not any(effect[s] for s in smaller):
-                found |= set(chosen)
-    return found
+                members |= set(chosen)
+    return members
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -77,10 +77,10 @@ def test_minimal_sets_as_by_brute_force(seed: int) -> None:
     def effects(asked: list[tuple[str, ...]]) -> np.ndarray:
         return np.array([[0.0, float(effect[frozenset(s)])] for s in asked])
 
-    found, minimal = find_witnesses(list(edges), effects, 0.5)
+    witnesses, minimal = find_witnesses(list(edges), effects, 0.5)
     assert all(effect[frozenset(s)] for s in minimal)
-    assert set(found) == brute_force(effect, edges)
-    assert all(effect[frozenset(w.edges)] and edge in w.edges for edge, w in found.items())
+    assert set(witnesses) == brute_force(effect, edges)
+    assert all(effect[frozenset(w.edges)] and edge in w.edges for edge, w in witnesses.items())
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -95,12 +95,12 @@ def test_sufficient_sets_as_by_brute_force(seed: int, monkeypatch: pytest.Monkey
 
     suffice = [s for s in everything if not matters[frozenset(edges) - s]]
     minimal = {s for s in suffice if not any(t < s for t in suffice)}
-    found = sufficient_sets(list(edges), frozenset(edges), moves)
-    assert (set(found.sets), found.found_by) == (minimal, "enumeration")
+    sufficient_ones = sufficient_sets(list(edges), frozenset(edges), moves)
+    assert (set(sufficient_ones.sets), sufficient_ones.found_by) == (minimal, "enumeration")
     monkeypatch.setattr(sufficient, "MAX_EDGES_ENUMERATED", 0)
-    found = sufficient_sets(list(edges), frozenset(edges), moves)
-    assert found.found_by == "search"
-    assert set(found.sets) == reachable(set(suffice), frozenset(edges))
+    sufficient_ones = sufficient_sets(list(edges), frozenset(edges), moves)
+    assert sufficient_ones.found_by == "search"
+    assert set(sufficient_ones.sets) == reachable(set(suffice), frozenset(edges))
 
 
 def reachable(suffice: set[frozenset[str]], start: frozenset[str]) -> set[frozenset[str]]:
@@ -253,8 +253,8 @@ def test_the_best_matching_reading_counts() -> None:
     again = Case(c.recipe, c.program, c.model)
     again._truths["resample"] = replace(known, sufficient=Sufficient(sets, "enumeration", 2))
 
-    def skills(found: frozenset[str]) -> list[float]:
-        scores = evaluate(lambda task: {edge: float(edge in found) for edge in task.graph.edges}, again).scores
+    def skills(scored: frozenset[str]) -> list[float]:
+        scores = evaluate(lambda task: {edge: float(edge in scored) for edge in task.graph.edges}, again).scores
         return [scores[name] for name in ("skill", "node_skill", "port_skill")]
 
     assert skills(sets[0]) == skills(sets[1]) == [1.0, 1.0, 1.0]

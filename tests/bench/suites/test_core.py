@@ -117,10 +117,10 @@ def test_a_rule_about_places_has_a_matched_auroc_of_a_half(program: str) -> None
     """True are the edges of the program, false all others, which is quick and nearly the truth on data."""
     model, by_prior, by_name = plain(program), [], []
     for seed in range(LAYOUTS):
-        found = apply_variants(model, ("permute", "pad"), seed)
-        edges = found.graph.edges
-        true, places = np.array([e in found.program_edges for e in edges]), [stratum(e) for e in edges]
-        scores = prior(Case(Recipe(program, None, ("permute", "pad"), seed), found.program, found), "resample")
+        laid_out = apply_variants(model, ("permute", "pad"), seed)
+        edges = laid_out.graph.edges
+        true, places = np.array([e in laid_out.program_edges for e in edges]), [stratum(e) for e in edges]
+        scores = prior(Case(Recipe(program, None, ("permute", "pad"), seed), laid_out.program, laid_out), "resample")
         by_prior.append(matched_auroc(np.array([scores[e] for e in edges]), true, places)[0])
         by_name.append(matched_auroc(-np.arange(len(edges), dtype=float), true, places)[0])
     assert abs(np.mean(by_prior) - 0.5) <= 0.01

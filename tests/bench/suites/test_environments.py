@@ -27,15 +27,15 @@ def hashes(case_ids, threads):
     """By a process for each number of threads, side by side."""
     running = []
     for n in threads:
-        own = {f"{library}_NUM_THREADS": str(n) for library in ("OMP", "MKL", "OPENBLAS")}
+        environment = {f"{library}_NUM_THREADS": str(n) for library in ("OMP", "MKL", "OPENBLAS")}
         clean = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "VIRTUAL_ENV", "TMPDIR")}
-        own |= {"OMP_WAIT_POLICY": "passive", "PYTHONHASHSEED": str(n)}
+        environment |= {"OMP_WAIT_POLICY": "passive", "PYTHONHASHSEED": str(n)}
         command = [sys.executable, "-W", "ignore", "-c", CODE, str(n), *case_ids]
-        running.append(subprocess.Popen(command, env=clean | own, stdout=subprocess.PIPE, text=True))
-    found = [process.communicate(timeout=3000)[0].split() for process in running]
+        running.append(subprocess.Popen(command, env=clean | environment, stdout=subprocess.PIPE, text=True))
+    printed = [process.communicate(timeout=3000)[0].split() for process in running]
     assert [process.returncode for process in running] == [0] * len(running)
-    assert all(len(one) == len(case_ids) for one in found)
-    return found
+    assert all(len(one) == len(case_ids) for one in printed)
+    return printed
 
 
 def test_small_cases_have_one_hash_whatever_the_threads():

@@ -202,14 +202,14 @@ def test_reveal_rebuilds_what_the_record_says(small: tuple[str, ...], tmp_path: 
     write(tmp_path / "season.json", record)
     record = read_record(tmp_path / "season.json")
     assert (record.candidates, record.rejected) == (3, {"too few inputs": 1})
-    found = reveal(SEED, made, record)
-    assert (found.ok, found.cases, found.rebuilt, found.others) == (True, small, small, {})
+    revealed = reveal(SEED, made, record)
+    assert (revealed.ok, revealed.cases, revealed.rebuilt, revealed.others) == (True, small, small, {})
     assert reveal(SEED, made, record, check=1).rebuilt == small[:1]
     assert reveal(SEED, made).rebuilt == ()
 
     other = record.model_copy(update={"cases": [record.cases[0], SeasonCase(id=small[1], hash="0" * 64)]})
-    found = reveal(SEED, made, other)
-    assert (found.ok, found.differing) == (False, small[1:])
+    revealed = reveal(SEED, made, other)
+    assert (revealed.ok, revealed.differing) == (False, small[1:])
 
 
 @pytest.mark.parametrize("change", [{"cases": 3}, {"season_version": 2}, {"versions": {"code": "x"}}])

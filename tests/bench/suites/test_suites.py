@@ -55,12 +55,12 @@ def gate(c: Case, output: bool) -> bool:
     alone = dict(zip(edges, effects.of([(e,) for e in edges]) > effects.tolerance, strict=True))
     together = effects.of(sets) > effects.tolerance
     counted = outputs_are(c, output)
-    found = 0.0
+    share = 0.0
     for (a, b), matters in zip(sets, together, strict=True):
         neither = ~alone[a] & ~alone[b]
         never = not (alone[a].any() or alone[b].any())
-        found = max(found, float((matters & neither & (counted | never)).mean()))
-    return found >= 0.05
+        share = max(share, float((matters & neither & (counted | never)).mean()))
+    return share >= 0.05
 
 
 def outputs_are(c: Case, wanted: bool) -> np.ndarray:
