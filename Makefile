@@ -6,7 +6,7 @@ SHOWN  := activation_patching edge_patching path_patching eap eap_ig atp_star hi
           direct_logit_attribution random oracle prior weights
 READY  := $(VENV)/.ready
 
-.PHONY: bench test test-all test-rotating fuzz check clean
+.PHONY: bench test test-all test-rotating fuzz check docs clean
 
 bench: $(READY)          ## run the quick suite, print the leaderboard and where the page is
 	$(BIN)/gaugeblock run --suite quick $(addprefix --method ,$(SHOWN)) --out results/quick
@@ -30,6 +30,10 @@ check: $(READY)          ## lint, documents, types; the link tree shows mypy the
 	rm -rf build/types && mkdir -p build/types/gaugeblock
 	ln -s $(CURDIR)/bench/* $(foreach part,programs compiled methods metrics,$(CURDIR)/$(part)) build/types/gaugeblock/
 	cd build/types && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p gaugeblock
+
+docs: $(READY)           ## what the documents say: examples, links, pages, docstrings; the long ones too
+	$(BIN)/python docs/scripts/check.py
+	$(BIN)/python -m pytest -n auto tests/test_docs.py tests/test_doctests.py tests/test_examples.py tests/test_contributing.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'gaugeblock needs Python >= 3.11, this is ' + sys.version.split()[0])"
