@@ -56,6 +56,10 @@ class Domain:
         sample: gives an input of 1 to max_len tokens, preferring those on which the output is interesting.
         generate: (vocab, max_len) -> an iterator that includes every input of the domain.
         size: (vocab, max_len) -> how many sequences `generate` gives, computed without generating them.
+
+    >>> starts_with_a = Domain("inputs that start with a", contains=lambda xs: xs[0] == "a")
+    >>> list(starts_with_a.enumerate(("a", "b"), max_len=2))
+    [['a'], ['a', 'a'], ['a', 'b']]
     """
 
     description: str
@@ -65,7 +69,13 @@ class Domain:
     size: Callable[[tuple[Any, ...], int], int] = count_sequences
 
     def enumerate(self, vocab: tuple[Any, ...], max_len: int, limit: int = 100_000) -> Iterator[Tokens] | None:
-        """Every input of the domain, shortest first; None where there are more than `limit` to go through."""
+        """Every input of the domain, shortest first; None where there are more than `limit` to go through.
+
+        >>> list(ALL_INPUTS.enumerate(("a", "b"), max_len=1))
+        [['a'], ['b']]
+        >>> ALL_INPUTS.enumerate(("a", "b"), max_len=20) is None
+        True
+        """
         if self.size(vocab, max_len) > limit:
             return None
         return filter(self.contains, self.generate(vocab, max_len))
@@ -75,7 +85,7 @@ ALL_INPUTS = Domain("all non-empty sequences over the vocabulary")
 
 
 def all_inputs(sample: Sampler) -> Domain:
-    """All inputs, with a sampler of its own."""
+    """All inputs as a domain with that sampler."""
     return replace(ALL_INPUTS, sample=sample)
 
 

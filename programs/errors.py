@@ -2,7 +2,12 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
+
+MAX_NAMES_LISTED: Final = 60
+"""Up to so many known names are listed; of more, only the nearest."""
+
+NEAREST_NAMES_LISTED: Final = 10
 
 
 class GaugeblockError(Exception):
@@ -35,7 +40,13 @@ class UnknownName(GaugeblockError):
     def __init__(self, kind: str, given: str, known: Iterable[str]) -> None:
         names = sorted(known)
         close = get_close_matches(given, names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
+        if close:
+            hint = f"did you mean {' or '.join(close)}?"
+        elif len(names) <= MAX_NAMES_LISTED:
+            hint = f"known: {', '.join(names)}"
+        else:
+            nearest = get_close_matches(given, names, n=NEAREST_NAMES_LISTED, cutoff=0)
+            hint = f"the nearest of the {len(names)} there are: {', '.join(nearest)}"
         super().__init__(f"no {kind} is named {given[:100]!r}; {hint}")
 
     def __reduce__(self) -> Any:  # between processes only the message travels
@@ -46,3 +57,12 @@ def _unknown_name(message: str) -> UnknownName:
     error = UnknownName.__new__(UnknownName)
     error.args = (message,)
     return error
+
+
+def check_seed(seed: int) -> None:
+    """Raise InputError for a negative seed.
+
+    >>> check_seed(0)
+    """
+    if seed < 0:
+        raise InputError(f"the seed {seed} is negative; seeds are 0, 1, 2, ...")

@@ -24,11 +24,11 @@ def function_in(path: Path, name: str, error: type[GaugeblockError]) -> Callable
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as problem:
         raise error(f"{path} could not be imported: {type(problem).__name__}: {problem}") from problem
-    found = getattr(module, name, None)
-    if not callable(found):
-        own = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__]
-        raise UnknownName(f"function in {path}", name, own)
-    return found
+    function = getattr(module, name, None)
+    if not callable(function):
+        defined = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__]
+        raise UnknownName(f"function in {path}", name, defined)
+    return function
 
 
 def submodules(package: str, path: Iterable[str]) -> list[ModuleType]:

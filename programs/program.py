@@ -73,6 +73,10 @@ class Program:
         """The output expression; s-ops and selectors bound to local names carry these names.
 
         Several outputs are one expression that puts them together in a tuple.
+
+        >>> from gaugeblock.programs import get
+        >>> get("above_average").output
+        <Elementwise>
         """
         tokens = Tokens("tokens", node_value) if self.graph else Tokens()
         tokens.origin = None
@@ -96,7 +100,14 @@ class Program:
 
     @property
     def outputs(self) -> tuple[SOp, ...]:
-        """The output expressions: one, or several that the program gives as a tuple at each position."""
+        """The output expressions: one, or several that the program gives as a tuple at each position.
+
+        >>> ends = program("ab", max_len=4)(lambda tokens, indices: (tokens, indices))
+        >>> ends.outputs
+        (<Tokens tokens>, <Indices indices>)
+        >>> ends(["a", "b"])
+        [('a', 0), ('b', 1)]
+        """
         match self.output:
             case Elementwise(f=f, operands=operands) if f is together:
                 return operands
@@ -123,34 +134,54 @@ class Program:
             raise ProgramError(f"program {self.name!r}{_line_in(self.build, error)}: {error}") from error
 
     def __call__(self, xs: Any) -> list[Any]:
-        """Run the interpreter on one input, a list of tokens of any length. Undefined positions are None."""
+        """Run the interpreter on one input, a list of tokens of any length. Undefined positions are None.
+
+        >>> from gaugeblock.programs import get
+        >>> get("sort")([3, 1, 2])
+        [1, 2, 3]
+        """
         return self.batch([xs])[0]
 
     def batch(self, inputs: Iterable[Any]) -> list[list[Any]]:
-        """Run the interpreter on many inputs of mixed lengths."""
+        """Run the interpreter on many inputs of mixed lengths.
+
+        >>> from gaugeblock.programs import get
+        >>> get("length").batch([["a"], ["a", "b"]])
+        [[1], [2, 2]]
+        """
         return self.interpret([self.check(xs) for xs in inputs])
 
     def interpret(self, inputs: Sequence[Sequence[Any]]) -> list[list[Any]]:
-        """The same of inputs that `check` has returned."""
+        """Run the interpreter on inputs that `check` has returned.
+
+        >>> from gaugeblock.programs import get
+        >>> program = get("reverse")
+        >>> program.interpret([program.check("abc")])
+        [['c', 'b', 'a']]
+        """
         return interpret(self.output, inputs, self.name, self.domain.contains)
 
     def check(self, xs: Any, max_len: int | None = None) -> list[Any]:
         """The input as a list of vocabulary tokens.
 
         Raises InputError if it is empty, longer than `max_len`, or outside the vocabulary or the domain.
+
+        >>> from gaugeblock.programs import get
+        >>> get("reverse").check("abc")
+        ['a', 'b', 'c']
         """
         try:
-            given = graph_tokens(xs) if self.graph else list(xs)
+            sequence = graph_tokens(xs) if self.graph else list(xs)
         except TypeError as error:
             meant = "give a list of tokens"
             if self.graph:
                 meant = f'give {{"nodes": [value, ...], "edges": [(from, to), ...]}}; {error}'
             raise InputError(f"{xs!r} is not an input for {self.name!r}: {meant}") from None
-        if not given:
+        if not sequence:
             raise InputError(f"an empty input was given to {self.name!r}; it needs a token or more")
-        if max_len is not None and len(given) > max_len:
-            raise InputError(f"{len(given)} tokens are too many for {self.name!r}: at most {max_len}")
-        tokens = [self._token(x, i) for i, x in enumerate(given)]
+        if max_len is not None and len(sequence) > max_len:
+            raise InputError(f"{len(sequence)} tokens are too many for {self.name!r}: at most {max_len}")
+        tokens = [self._token(x, i) for i, x in enumerate(sequence)]
         if not self.domain.contains(tokens):
             meant = self.domain.description
             raise InputError(f"the input {tokens!r} is outside the domain of {self.name!r}: {meant}")
@@ -170,11 +201,22 @@ class Program:
         return {token: token for token in self.vocab}
 
     def sample(self, rng: np.random.Generator, n: int) -> list[list[Any]]:
-        """n inputs of the domain, of lengths up to max_len."""
+        """n inputs of the domain, of lengths up to max_len.
+
+        >>> from gaugeblock.programs import get
+        >>> [len(xs) <= 10 for xs in get("sort").sample(np.random.default_rng(0), 2)]
+        [True, True]
+        """
         return [self.domain.sample(rng, self.vocab, self.max_len) for _ in range(n)]
 
     def with_size(self, vocab: Iterable[Any] | None = None, max_len: int | None = None) -> "Program":
-        """The same program for another vocabulary or maximal length."""
+        """The same program for another vocabulary or maximal length.
+
+        >>> from gaugeblock.programs import get
+        >>> smaller = get("sort").with_size(vocab=range(3), max_len=5)
+        >>> smaller.vocab, smaller.max_len
+        ((0, 1, 2), 5)
+        """
         return replace(
             self,
             vocab=self.vocab if vocab is None else _tokens(self.name, vocab),
@@ -185,6 +227,11 @@ class Program:
         """The same program with other values of some of its keyword arguments.
 
         Raises ProgramError for a name that is not one of them.
+
+        >>> from gaugeblock.programs import get
+        >>> third = get("kth_largest").with_arguments(k=3)
+        >>> third.name, third([5, 1, 4, 2])
+        ('kth_largest(k=3)', [2, 2, 2, 2])
         """
         for name in arguments:
             if name not in self.arguments:
@@ -214,20 +261,28 @@ def program(
     """Decorator: makes a Program of a function of (tokens, indices), whose docstring is the description.
 
     Further parameters of the function, with default values, are arguments of the program (`with_arguments`).
+
+    >>> from gaugeblock.programs import key, query
+    >>> @program(vocab="abc", max_len=4)
+    ... def hist(tokens, indices):
+    ...     '''How often each token occurs.'''
+    ...     return (key(tokens) == query(tokens)).count()
+    >>> hist.name, hist.description, hist(["a", "b", "a"])
+    ('hist', 'How often each token occurs.', [2, 1, 2])
     """
 
     def decorate(build: Build) -> Program:
-        given = name or getattr(build, "__name__", None)
-        if not callable(build) or given is None:
+        its_name = name or getattr(build, "__name__", None)
+        if not callable(build) or its_name is None:
             raise ProgramError(f"{build!r} is no function with a name; say program(..., name=...)(function)")
         try:
             source = inspect.cleandoc(inspect.getsource(build))
         except (OSError, TypeError):
             source = ""
         return Program(
-            name=given,
+            name=its_name,
             build=build,
-            vocab=_tokens(given, vocab),
+            vocab=_tokens(its_name, vocab),
             max_len=max_len,
             description=inspect.cleandoc(build.__doc__ or ""),
             reference=reference,
@@ -270,10 +325,10 @@ def _call_and_name_locals(build: Build, arguments: Mapping[str, Any], tokens: To
         return build(tokens, positions, **arguments)
 
     def on_return(frame: Any, event: str, arg: Any) -> None:
-        own = frame.f_code
-        if event == "return" and own.co_filename == code.co_filename:
-            parameters = own.co_argcount + own.co_kwonlyargcount
-            for name in (*own.co_varnames[parameters:], *own.co_cellvars):
+        returning = frame.f_code
+        if event == "return" and returning.co_filename == code.co_filename:
+            parameters = returning.co_argcount + returning.co_kwonlyargcount
+            for name in (*returning.co_varnames[parameters:], *returning.co_cellvars):
                 bound = frame.f_locals.get(name)
                 if isinstance(bound, (SOp, Selector)) and bound.name is None:
                     bound.name = name

@@ -16,19 +16,28 @@ def get(name: str) -> Program:
     "kth_largest(k=3)" is `kth_largest` with another argument, "season(seed=7,index=3)" a generated program of a season.
     Raises UnknownName, with the nearest names; ProgramError for arguments that the program does not have or that are
     not literals.
+
+    >>> get("sort")([3, 1, 2])
+    [1, 2, 3]
+    >>> get("kth_largest(k=3)")([5, 1, 4, 2])
+    [2, 2, 2, 2]
     """
     if name == "season" or name.startswith("season("):
         return _of_season(name)
-    found = _registered.get(name) or _library().get(name) or _collected().get(name)
-    if found is None and name.endswith(")"):
+    program = _registered.get(name) or _library().get(name) or _collected().get(name)
+    if program is None and name.endswith(")"):
         return get(name.partition("(")[0]).with_arguments(**_arguments(name))
-    if found is None:
+    if program is None:
         raise UnknownName("program", name, [*names(), *_collected()])
-    return found
+    return program
 
 
 def names(*, collections: bool = False) -> list[str]:
-    """The names of the library's and the registered programs, with `collections` those of collections too."""
+    """The names of the library's and the registered programs, with `collections` those of collections too.
+
+    >>> "sort" in names(), "rasp.sort_int" in names(), "rasp.sort_int" in names(collections=True)
+    (True, False, True)
+    """
     return [*_library(), *_registered, *(_collected() if collections else ())]
 
 
@@ -38,7 +47,13 @@ def library_names() -> list[str]:
 
 
 def register(program: Program) -> Program:
-    """Make a program known to `get`; also usable as a decorator. Raises ProgramError if the name is taken."""
+    """Make a program known to `get`; also usable as a decorator. Raises ProgramError if the name is taken.
+
+    >>> from gaugeblock.programs.program import program
+    >>> same_token = program("ab", max_len=4, name="same_token")(lambda tokens, indices: tokens)
+    >>> register(same_token) is get("same_token")
+    True
+    """
     check_is_program(program)
     if program.name in _registered or program.name in _library() or program.name in _collected():
         raise ProgramError(f"there is a program named {program.name!r} already; give this one another name")

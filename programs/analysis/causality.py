@@ -70,6 +70,10 @@ def is_causal(program: Program, enumerate_up_to: int = MAX_INPUTS_ENUMERATED) ->
 
     Looks at all inputs of the domain up to `enumerate_up_to`; else at small ones, and at samples that are cut off or
     continued differently.
+
+    >>> from gaugeblock.programs import get
+    >>> print(is_causal(get("has_prev")))
+    causal by construction
     """
     (output,) = merge(program.output)
     if _looks_back_only(Facts.of(program, output), output):

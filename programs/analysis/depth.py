@@ -30,6 +30,10 @@ def rasp_depth(program: Program) -> RaspDepth:
     are computed from; elementwise operations need no layer of their own. The heads of a layer are the different
     selectors that are reduced in it, each counted once however many values are read with it; a selector narrowed by
     `.best` is one of its own. How selectors are combined from comparisons does not count.
+
+    >>> from gaugeblock.programs import get
+    >>> rasp_depth(get("sort"))
+    RaspDepth(layers=2, heads=(1, 1))
     """
     (output,) = merge(program.output)
     layer: dict[int, int] = {}

@@ -85,14 +85,14 @@ def check_constructs(names: Iterable[str]) -> None:
 
 
 def constructs(program: Program) -> frozenset[str]:
-    """Those of `CONSTRUCTS` that the source of a program uses; what Python functions do inside is not looked at."""
-    found = set(source_constructs(_function(program.source)))
+    """The `CONSTRUCTS` that the source of a program uses; what Python functions do inside is not looked at."""
+    used = set(source_constructs(_function(program.source)))
     summands, scores = read_by_reductions(program.output)
     columns = evaluate([*summands, *scores], program.sample(np.random.default_rng(0), 30))
     undefined = [None in column.values for column in columns]
-    found |= {"undefined summands"} if any(undefined[: len(summands)]) else set()
-    found |= {"undefined scores"} if any(undefined[len(summands) :]) else set()
-    return frozenset(found | ({"graph"} if program.graph else set()))
+    used |= {"undefined summands"} if any(undefined[: len(summands)]) else set()
+    used |= {"undefined scores"} if any(undefined[len(summands) :]) else set()
+    return frozenset(used | ({"graph"} if program.graph else set()))
 
 
 def operations(tree: ast.AST) -> int:
@@ -107,11 +107,11 @@ def operations(tree: ast.AST) -> int:
 
 def depth(output: SOp) -> int:
     """The longest chain of reductions below an s-op: the attention layers it needs."""
-    found: dict[int, int] = {}
+    depths: dict[int, int] = {}
     for node in postorder(output):
-        below = max((found[id(c)] for c in children(node)), default=0)
-        found[id(node)] = below + isinstance(node, (Get, Mean, Sum))
-    return found[id(output)]
+        below = max((depths[id(c)] for c in children(node)), default=0)
+        depths[id(node)] = below + isinstance(node, (Get, Mean, Sum))
+    return depths[id(output)]
 
 
 def walk(tree: ast.AST) -> Iterator[ast.AST]:
@@ -134,15 +134,15 @@ def read_by_reductions(output: SOp, leaves: Mapping[SOp, Any] | None = None) -> 
 
 
 def source_constructs(tree: ast.AST, selectors: frozenset[str] = frozenset()) -> frozenset[str]:
-    """The constructs in a source, given which of its free names stand for selectors."""
+    """The constructs in a source of which some free names stand for selectors."""
     known = set(selectors)
     for node in walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and _is_selector(node.value, known):
             known.add(node.targets[0].id)
-    found = _sides_alone(tree)
+    used = _sides_alone(tree)
     for node in walk(tree):
-        found |= _here(node, known)
-    return frozenset(found)
+        used |= _here(node, known)
+    return frozenset(used)
 
 
 def _here(node: ast.AST, selectors: set[str]) -> set[str]:
@@ -182,18 +182,19 @@ def _comparison(left: ast.expr, sign: str, right: ast.expr) -> set[str]:
 
 def _call(node: ast.Call) -> set[str]:
     name = _called(node)
-    given = {k.arg: k.value for k in node.keywords}
+    keywords = {k.arg: k.value for k in node.keywords}
     if name == "map_n":
         return {f"map_n of {len(node.args) - 1}"}
     if name == "where":
         return {"where", *(["None"] if any(_is_none(x) for x in node.args) else [])}
     if name not in (*_REDUCTIONS, "abs", "round", "map", "isin", "defined", "loop"):
         return set()
-    found = {name}
-    defaults = [*node.args[1:2], *(given[x] for x in given if x == "default")]
+    used = {name}
+    defaults = [*node.args[1:2], *(keywords[x] for x in keywords if x == "default")]
     if name in _WITH_DEFAULT and defaults:
-        found.add(f"{name} default None" if _is_none(defaults[0]) else f"{name} default")
-    return found | ({"unique"} if "unique" in given else set()) | ({"best smallest"} if "largest" in given else set())
+        used.add(f"{name} default None" if _is_none(defaults[0]) else f"{name} default")
+    used |= {"unique"} if "unique" in keywords else set()
+    return used | ({"best smallest"} if "largest" in keywords else set())
 
 
 def _sides_alone(tree: ast.AST) -> set[str]:

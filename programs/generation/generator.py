@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, final
 import numpy as np
 
 from gaugeblock.programs.domain import GRAPHS, sample_tokens
-from gaugeblock.programs.errors import ProgramError
+from gaugeblock.programs.errors import ProgramError, check_seed
 from gaugeblock.programs.generation.attending import REDUCTIONS, selector
 from gaugeblock.programs.generation.coverage import (
     CONSTRUCTS,
@@ -64,10 +64,14 @@ def generate(
         constructs: those it may use, of `coverage.CONSTRUCTS`; all by default.
         without: those it may not use.
 
-    Raises ProgramError where what is asked for is impossible, UnknownName for a construct there is not.
+    Raises ProgramError where what is asked for is impossible, InputError for a negative seed, UnknownName for a
+    construct there is not.
+
+    >>> program = generate(3, size=3, depth=1, vocab="ab", max_len=4, without=("graph",))
+    >>> program.name, program.vocab, len(program(["a", "b"]))
+    ('generated_3', ('a', 'b'), 2)
     """
-    if seed < 0:
-        raise ProgramError(f"the seed {seed} is negative; give 0 or more")
+    check_seed(seed)
     check_constructs((*(constructs or ()), *without))
     allowed = frozenset(CONSTRUCTS if constructs is None else constructs) - frozenset(without)
     tokens = None if vocab is None else tuple(vocab)
@@ -260,10 +264,10 @@ class _Writer:
         """Raise Impossible where the s-op is constant, undefined nearly everywhere, or not allowed."""
         summands, scores = read_by_reductions(node, self.values)
         below = [x for x in postorder(node, leaves=self.values) if isinstance(x, SOp)]
-        given = {x: self.values[x] for x in below if x in self.values}
-        columns = evaluate([node, *summands, *scores], self.probes, given)
+        known = {x: self.values[x] for x in below if x in self.values}
+        columns = evaluate([node, *summands, *scores], self.probes, known)
         met = {"undefined summands": columns[1 : 1 + len(summands)], "undefined scores": columns[1 + len(summands) :]}
-        if any(None in c.values and name not in self.plan.allowed for name, found in met.items() for c in found):
+        if any(None in c.values and name not in self.plan.allowed for name, several in met.items() for c in several):
             raise Impossible
         rows = [[columns[0].values[c] for c in row if c >= 0] for row in columns[0].codes]
         undefined = sum(row.count(None) for row in rows)

@@ -79,15 +79,30 @@ class SOp(NamedNode):
     __xor__ = __rxor__ = _instead("for ^ of truth values write !=, of integers x.map(lambda v: v ^ 1)")
 
     def map(self, f: Callable[[Any], Any]) -> "SOp":
-        """f applied to the value at each position; undefined stays undefined."""
+        """f applied to the value at each position; undefined stays undefined.
+
+        >>> from gaugeblock.programs import program
+        >>> program(range(10), max_len=4)(lambda tokens, indices: tokens.map(str))([1, 2])
+        ['1', '2']
+        """
         return Elementwise(f, (self,))
 
     def isin(self, values: Any) -> "SOp":
-        """True where the value is one of `values`."""
+        """True where the value is one of `values`.
+
+        >>> from gaugeblock.programs import program
+        >>> program("aeioux", max_len=4)(lambda tokens, indices: tokens.isin("aeiou"))(["x", "a"])
+        [False, True]
+        """
         return self.map(IsIn(frozenset(values)))
 
     def defined(self) -> "SOp":
-        """True where there is a value, False where it is undefined (None)."""
+        """True where there is a value, False where it is undefined (None).
+
+        >>> from gaugeblock.programs import program
+        >>> program("ab", max_len=4)(lambda tokens, indices: tokens.map({"a": 1}.get).defined())(["a", "b"])
+        [True, False]
+        """
         return Elementwise(is_defined, (self,))
 
     def __add__(self, other: Any) -> "SOp":

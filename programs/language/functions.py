@@ -26,7 +26,7 @@ from gaugeblock.programs.language.tree import postorder
 @final
 @dataclass(eq=False, repr=False)
 class Side(Selector):
-    """`key(x)` or `query(x)`: one side of a comparison, and, where x is boolean, a selector of its own."""
+    """The selector `key(x)` or `query(x)`: one side of a comparison, and, where x is boolean, a selector of its own."""
 
     sop: SOp
     is_key: bool
@@ -72,29 +72,59 @@ class Side(Selector):
 
 
 def key(value: Any) -> Side:
-    """The value at the key position, to compare with `query(...)`; alone: the keys where it is true."""
+    """The value at the key position, to compare with `query(...)`; alone: the keys where it is true.
+
+    >>> from gaugeblock.programs import program
+    >>> count = program("abc", max_len=4)(lambda tokens, indices: (key(tokens) == query(tokens)).count())
+    >>> count(["a", "b", "a"])
+    [2, 1, 2]
+    """
     return Side(as_sop(value), is_key=True)
 
 
 def query(value: Any) -> Side:
-    """The value at the query position, to compare with `key(...)`; alone: the queries where it is true."""
+    """The value at the query position, to compare with `key(...)`; alone: the queries where it is true.
+
+    >>> from gaugeblock.programs import program
+    >>> before = program("abc", max_len=4)(lambda tokens, indices: (key(indices) < query(indices)).count())
+    >>> before(["a", "b", "a"])
+    [0, 1, 2]
+    """
     return Side(as_sop(value), is_key=False)
 
 
 def select(keys: Any, queries: Any, predicate: Callable[[Any, Any], bool]) -> Selector:
-    """Key k is selected by query q where predicate(keys[k], queries[q])."""
+    """Key k is selected by query q where predicate(keys[k], queries[q]).
+
+    >>> from gaugeblock.programs import program
+    >>> near = select(indices, indices, lambda k, q: abs(k - q) < 2)
+    >>> program("abc", max_len=4)(lambda tokens, indices: near.count())(["a", "b", "a"])
+    [2, 3, 2]
+    """
     return Select(as_sop(keys), as_sop(queries), predicate)
 
 
 def map_n(f: Callable[..., Any], *operands: Any) -> SOp:
-    """f of the operands' values at each position."""
+    """f of the operands' values at each position.
+
+    >>> from gaugeblock.programs import program
+    >>> label = program("abc", max_len=4)(lambda tokens, indices: map_n(lambda x, i: f"{x}{i}", tokens, indices))
+    >>> label(["a", "b", "a"])
+    ['a0', 'b1', 'a2']
+    """
     if not operands:
         raise ProgramError("map_n needs at least one operand after the function")
     return Elementwise(f, tuple(as_sop(x) for x in operands))
 
 
 def where(condition: Any, a: Any, b: Any) -> SOp:
-    """a where the condition holds, else b. Only the branch that is taken has to be defined."""
+    """a where the condition holds, else b. Only the branch that is taken has to be defined.
+
+    >>> from gaugeblock.programs import program
+    >>> mask = program("abc", max_len=4)(lambda tokens, indices: where(tokens == "a", "-", tokens))
+    >>> mask(["a", "b", "a"])
+    ['-', 'b', '-']
+    """
     return Elementwise(choose, (as_sop(condition), as_sop(a), as_sop(b)))
 
 
@@ -113,17 +143,35 @@ for _constant in postorder(causal, everything, edges):
 
 
 def local(n: int) -> Selector:
-    """The current and the n keys before it."""
+    """The current and the n keys before it.
+
+    >>> from gaugeblock.programs import program
+    >>> seen = program("abc", max_len=4)(lambda tokens, indices: local(1).any(tokens == "a"))
+    >>> seen(["a", "b", "c", "a"])
+    [True, True, False, True]
+    """
     return Select(indices, indices, Local(_count("local", n, 0)))
 
 
 def strided(n: int) -> Selector:
-    """Keys up to the query whose distance is a multiple of n."""
+    """Keys up to the query whose distance is a multiple of n.
+
+    >>> from gaugeblock.programs import program
+    >>> every_second = program(range(10), max_len=4)(lambda tokens, indices: strided(2).sum(tokens))
+    >>> every_second([1, 2, 3, 4])
+    [1, 2, 4, 6]
+    """
     return Select(indices, indices, Strided(_count("strided", n, 1)))
 
 
 def same_block(n: int) -> Selector:
-    """Keys of the query's block, where the input is cut into blocks of n from its beginning."""
+    """Keys of the query's block, where the input is cut into blocks of n from its beginning.
+
+    >>> from gaugeblock.programs import program
+    >>> block_sum = program(range(10), max_len=4)(lambda tokens, indices: same_block(2).sum(tokens))
+    >>> block_sum([1, 2, 3, 4])
+    [3, 3, 7, 7]
+    """
     return Select(indices, indices, SameBlock(_count("same_block", n, 1)))
 
 
@@ -134,7 +182,15 @@ def _count(function: str, n: Any, least: int) -> int:
 
 
 def loop(n: int, step: Callable[[Any], Any], init: Any) -> Any:
-    """`step` applied n times to `init`, unrolled."""
+    """`step` applied n times to `init`, unrolled.
+
+    >>> loop(3, lambda x: 2 * x, 1)
+    8
+    >>> from gaugeblock.programs import program
+    >>> spread = program("ab", max_len=4)(lambda tokens, indices: loop(2, local(1).any, tokens == "a"))
+    >>> spread(["a", "b", "b", "b"])
+    [True, True, True, False]
+    """
     for _ in range(n):
         init = step(init)
     return init

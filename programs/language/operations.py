@@ -11,7 +11,7 @@ from typing import Any, Final, final
 Value = Hashable
 """What an s-op may hold at a position: bool, int, Fraction, float, str, any hashable, or None for "undefined"."""
 
-WHOLE: Final = 2**53
+LARGEST_WHOLE: Final = 2**53
 """Floats from here on are not taken for the integers that they equal."""
 
 
@@ -37,7 +37,7 @@ def plain(value: Any) -> Any:
         value = value.item()
     if type(value) is tuple:
         return tuple(map(plain, value))
-    is_whole = isinstance(value, (float, Fraction)) and -WHOLE < value < WHOLE and value == int(value)
+    is_whole = isinstance(value, (float, Fraction)) and -LARGEST_WHOLE < value < LARGEST_WHOLE and value == int(value)
     return int(value) if is_whole else value
 
 

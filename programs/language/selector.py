@@ -29,39 +29,92 @@ class Selector(NamedNode):
         """The value at the one selected key (or of several that agree); see `Get`.
 
         unique: assert that at most one key is selected where that cannot be proved; shown as an assumption.
+
+        >>> from gaugeblock.programs import key, program, query
+        >>> shift = lambda tokens, indices: (key(indices) == query(indices - 1)).get(tokens, default="-")
+        >>> program("abc", max_len=4)(shift)(["a", "b", "c"])
+        ['-', 'a', 'b']
         """
         return Get(self.selector(), as_sop(value), default, unique=unique)
 
     def mean(self, value: Any, default: Any = MISSING) -> SOp:
-        """Mean over the selected keys; booleans count as 0 and 1."""
+        """Mean over the selected keys; booleans count as 0 and 1.
+
+        >>> from gaugeblock.programs import causal, program
+        >>> average = program(range(10), max_len=4)(lambda tokens, indices: causal.mean(tokens))
+        >>> average([1, 2, 6])
+        [1, 1.5, 3]
+        """
         return Mean(self.selector(), as_sop(value), default)
 
     def sum(self, value: Any) -> SOp:
-        """Sum over the selected keys; booleans count as 0 and 1."""
+        """Sum over the selected keys; booleans count as 0 and 1.
+
+        >>> from gaugeblock.programs import causal, program
+        >>> total = program(range(10), max_len=4)(lambda tokens, indices: causal.sum(tokens))
+        >>> total([1, 2, 6])
+        [1, 3, 9]
+        """
         return Sum(self.selector(), as_sop(value))
 
     def count(self) -> SOp:
-        """How many keys are selected."""
+        """How many keys are selected.
+
+        >>> from gaugeblock.programs import key, program, query
+        >>> greater = program(range(10), max_len=4)(lambda tokens, indices: (key(tokens) > query(tokens)).count())
+        >>> greater([1, 2, 6])
+        [2, 1, 0]
+        """
         return Sum(self.selector(), Constant(1))
 
     def any(self, value: Any = True) -> SOp:
-        """Whether the value holds at some selected key."""
+        """Whether the value holds at some selected key.
+
+        >>> from gaugeblock.programs import causal, program
+        >>> seen = program(range(10), max_len=4)(lambda tokens, indices: causal.any(tokens == 2))
+        >>> seen([1, 2, 6])
+        [False, True, True]
+        """
         return Get(self & Select(as_sop(value), Constant(True), key_holds), Constant(True), False)
 
     def all(self, value: Any) -> SOp:
-        """Whether the value holds at all selected keys."""
+        """Whether the value holds at all selected keys.
+
+        >>> from gaugeblock.programs import causal, program
+        >>> small = program(range(10), max_len=4)(lambda tokens, indices: causal.all(tokens < 3))
+        >>> small([1, 2, 6])
+        [True, True, False]
+        """
         return ~self.any(~as_sop(value))
 
     def max(self, value: Any, default: Any = MISSING) -> SOp:
-        """The largest value over the selected keys."""
+        """The largest value over the selected keys.
+
+        >>> from gaugeblock.programs import causal, program
+        >>> largest = program(range(10), max_len=4)(lambda tokens, indices: causal.max(tokens))
+        >>> largest([1, 6, 2])
+        [1, 6, 6]
+        """
         return self.best(value).get(value, default)
 
     def min(self, value: Any, default: Any = MISSING) -> SOp:
-        """The smallest value over the selected keys."""
+        """The smallest value over the selected keys.
+
+        >>> from gaugeblock.programs import everything, program
+        >>> smallest = program(range(10), max_len=4)(lambda tokens, indices: everything.min(tokens))
+        >>> smallest([3, 1, 6])
+        [1, 1, 1]
+        """
         return self.best(value, largest=False).get(value, default)
 
     def best(self, score: Any, *, largest: bool = True) -> "Best":
-        """Of the selected keys, only those where `score` is largest (smallest if not `largest`)."""
+        """Of the selected keys, only those where `score` is largest (smallest if not `largest`).
+
+        >>> from gaugeblock.programs import everything, program
+        >>> last = program(range(10), max_len=4)(lambda tokens, indices: everything.best(indices).get(tokens))
+        >>> last([1, 6, 2])
+        [2, 2, 2]
+        """
         return Best(self.selector(), as_sop(score), largest)
 
 
@@ -75,7 +128,13 @@ class Best:
     largest: bool
 
     def get(self, value: Any, default: Any = MISSING, *, unique: bool = False) -> SOp:
-        """The value at the best selected key; see `Get`."""
+        """The value at the best selected key; see `Get`.
+
+        >>> from gaugeblock.programs import everything, program
+        >>> argmax = program(range(10), max_len=4)(lambda tokens, indices: everything.best(tokens).get(indices))
+        >>> argmax([1, 6, 2])
+        [1, 1, 1]
+        """
         return Get(self.selector, as_sop(value), default, self.score, self.largest, unique)
 
 
@@ -174,5 +233,5 @@ def _constant(default: Any) -> Any:
 def _as_selector(value: Any) -> Selector:
     if isinstance(value, Selector):
         return value.selector()
-    given = type(value).__name__
-    raise ProgramError(f"& and | combine selectors, not selector and {given}: write key(...) or query(...)")
+    other = type(value).__name__
+    raise ProgramError(f"& and | combine selectors, not selector and {other}: write key(...) or query(...)")

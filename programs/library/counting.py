@@ -247,19 +247,6 @@ def count_parity(tokens: SOp, indices: SOp) -> SOp:
     return everything.sum(tokens == "a") % 2
 
 
-def _bracket_depth_reference(xs: list[Any]) -> list[int]:
-    depths = [0]
-    for x in xs:
-        depths.append(depths[-1] + {"(": 1, ")": -1}.get(x, 0))
-    return depths[1:]
-
-
-@program("()a", max_len=10, reference=_bracket_depth_reference, tags=("counting", "count", "causal"))
-def bracket_depth(tokens: SOp, indices: SOp) -> SOp:
-    """How many more brackets have opened than closed so far."""
-    return causal.sum((tokens == "(") - (tokens == ")"))
-
-
 def _contains_reference(xs: list[Any], token: Any = "a") -> list[bool]:
     return [token in xs] * len(xs)
 
@@ -357,7 +344,6 @@ PROGRAMS = (
     num_runs,
     longest_run,
     count_parity,
-    bracket_depth,
     contains,
     mark_first,
     mark_last,
@@ -404,5 +390,4 @@ COLLECTED = {
     "extra.num_runs": (num_runs, "abc"),
     "extra.longest_run": (longest_run, "abc"),
     "extra.skip_trigram_a_b": (skip_trigram, "abc"),
-    "extra.bracket_depth": (bracket_depth, "()a"),
 }

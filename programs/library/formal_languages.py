@@ -255,6 +255,20 @@ shuffle_dyck3 = shuffle_dyck(["()", "{}", "[]"], "shuffle_dyck3")
 anbn = blocks("ab", "anbn", max_len=12)
 anbncn = blocks("abc", "anbncn", max_len=12)
 
+
+def _bracket_depth_reference(xs: list[Any]) -> list[int]:
+    depths = [0]
+    for x in xs:
+        depths.append(depths[-1] + {"(": 1, ")": -1}.get(x, 0))
+    return depths[1:]
+
+
+@program("()a", max_len=10, reference=_bracket_depth_reference, tags=("counting", "count", "causal"))
+def bracket_depth(tokens: SOp, indices: SOp) -> SOp:
+    """How many more brackets have opened than closed so far."""
+    return causal.sum((tokens == "(") - (tokens == ")"))
+
+
 PROGRAMS = (
     dyck1,
     dyck1_prefix,
@@ -264,6 +278,7 @@ PROGRAMS = (
     shuffle_dyck2,
     shuffle_dyck3,
     matching_bracket,
+    bracket_depth,
     majority,
     anbn,
     anbncn,
@@ -277,5 +292,6 @@ COLLECTED = {
     "rasp.shuffle_dyck3": (shuffle_dyck3, shuffle_dyck3.vocab),
     "tracr.shuffle_dyck2_int": (shuffle_dyck(("()", "{}"), "shuffle_dyck2_int", as_int=True), "(){}a"),
     "crasp.anbncn": (anbncn, "abc"),
+    "extra.bracket_depth": (bracket_depth, "()a"),
     "crasp.dyck1_prefix": (dyck1_prefix, "()"),
 }

@@ -147,13 +147,13 @@ SEARCH = replace(GRAPHS, sample=_sample_search)
 def _distances(graph: Any, hops: int = 3) -> list[int]:
     """Breadth-first: the number of edges from a node of value "s", -1 where it is more than `hops`."""
     values, arrows = read(graph)
-    found = [0 if value == "s" else -1 for value in values]
+    distances = [0 if value == "s" else -1 for value in values]
     frontier = [i for i, value in enumerate(values) if value == "s"]
     for hop in range(1, hops + 1):
-        frontier = sorted({b for a, b in arrows if a in frontier and found[b] < 0})
+        frontier = sorted({b for a, b in arrows if a in frontier and distances[b] < 0})
         for b in frontier:
-            found[b] = hop
-    return found
+            distances[b] = hop
+    return distances
 
 
 def _reachable_reference(graph: Any, hops: int = 3) -> list[bool]:

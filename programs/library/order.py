@@ -286,6 +286,54 @@ def merge(tokens: SOp, indices: SOp) -> SOp:
     return (key(rank) == query(indices)).get(tokens, unique=True)
 
 
+def nearly_sorted(descending: bool) -> Domain:
+    """All inputs; two samples in five are sorted, two sorted but for a token or two, one is barely sorted."""
+
+    def sample(rng: np.random.Generator, vocab: tuple[Any, ...], max_len: int) -> list[Any]:
+        xs = sample_sequence(rng, vocab, max_len)
+        changes = int(rng.choice([0, 0, 1, 2, len(xs)]))
+        ordered = sorted(xs, reverse=descending)
+        for i in rng.integers(len(xs), size=changes).tolist():
+            ordered[i] = xs[i]
+        return ordered
+
+    return all_inputs(sample)
+
+
+def _increasing_reference(xs: list[Any]) -> list[int]:
+    return [int(xs == sorted(xs))] * len(xs)
+
+
+@program(
+    range(8),
+    max_len=10,
+    reference=_increasing_reference,
+    domain=nearly_sorted(descending=False),
+    tags=("statistics", "lookup", "multi-hop"),
+)
+def is_increasing(tokens: SOp, indices: SOp) -> SOp:
+    """1 everywhere if no number is smaller than one before it, else 0."""
+    falls = ((key(indices) < query(indices)) & (key(tokens) > query(tokens))).any()
+    return (~everything.any(falls)).map(int)
+
+
+def _descending_reference(xs: list[Any]) -> list[int]:
+    return [int(xs == sorted(xs, reverse=True))] * len(xs)
+
+
+@program(
+    range(8),
+    max_len=10,
+    reference=_descending_reference,
+    domain=nearly_sorted(descending=True),
+    tags=("statistics", "lookup", "multi-hop"),
+)
+def is_descending(tokens: SOp, indices: SOp) -> SOp:
+    """1 everywhere if no number is greater than one before it, else 0."""
+    rises = ((key(indices) < query(indices)) & (key(tokens) < query(tokens))).any()
+    return (~everything.any(rises)).map(int)
+
+
 PROGRAMS = (
     sort,
     sort_unique,
@@ -302,6 +350,8 @@ PROGRAMS = (
     kth_largest,
     next_larger,
     merge,
+    is_increasing,
+    is_descending,
 )
 
 COLLECTED = {
@@ -318,6 +368,8 @@ COLLECTED = {
     "tracr.sort_keys_desc_index": (reverse, "abcd"),
     "tracr.sort_unique": (sort_unique, range(1, 21)),
     "extra.is_sorted_prefix": (sorted_so_far, range(10)),
+    "tracrbench.check_descending": (is_descending, range(10)),
+    "tracrbench.check_increasing": (is_increasing, range(10)),
     "tracrbench.invert_if_sorted": (reverse_if_sorted, range(10)),
     "tracrbench.swap_min_max": (swap_min_max, range(10)),
     "tracrbench.zero_if_less_than_previous": (zero_drops, range(10)),

@@ -90,11 +90,11 @@ def k_hop_lookup(tokens: SOp, indices: SOp, hops: int = 2) -> SOp:
 def _transitive_reference(xs: list[str], hops: int = 3) -> list[bool]:
     *facts, (first, last) = zip(xs[::2], xs[1::2], strict=True)
     reached = {first}
-    found = False
+    reachable = False
     for _ in range(hops):
         reached = {b for a, b in facts if a in reached}
-        found = found or last in reached
-    return [found] * len(xs)
+        reachable = reachable or last in reached
+    return [reachable] * len(xs)
 
 
 @program("abcde", max_len=10, reference=_transitive_reference, domain=FACTS_AND_PAIR, tags=TAGS)

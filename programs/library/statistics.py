@@ -241,54 +241,6 @@ def all_equal(tokens: SOp, indices: SOp) -> SOp:
     return (~differs).map(int)
 
 
-def nearly_sorted(descending: bool) -> Domain:
-    """All inputs; two samples in five are sorted, two sorted but for a token or two, one is barely sorted."""
-
-    def sample(rng: np.random.Generator, vocab: tuple[Any, ...], max_len: int) -> list[Any]:
-        xs = sample_sequence(rng, vocab, max_len)
-        changes = int(rng.choice([0, 0, 1, 2, len(xs)]))
-        ordered = sorted(xs, reverse=descending)
-        for i in rng.integers(len(xs), size=changes).tolist():
-            ordered[i] = xs[i]
-        return ordered
-
-    return all_inputs(sample)
-
-
-def _increasing_reference(xs: list[Any]) -> list[int]:
-    return [int(xs == sorted(xs))] * len(xs)
-
-
-@program(
-    range(8),
-    max_len=10,
-    reference=_increasing_reference,
-    domain=nearly_sorted(descending=False),
-    tags=("statistics", "lookup", "multi-hop"),
-)
-def is_increasing(tokens: SOp, indices: SOp) -> SOp:
-    """1 everywhere if no number is smaller than one before it, else 0."""
-    falls = ((key(indices) < query(indices)) & (key(tokens) > query(tokens))).any()
-    return (~everything.any(falls)).map(int)
-
-
-def _descending_reference(xs: list[Any]) -> list[int]:
-    return [int(xs == sorted(xs, reverse=True))] * len(xs)
-
-
-@program(
-    range(8),
-    max_len=10,
-    reference=_descending_reference,
-    domain=nearly_sorted(descending=True),
-    tags=("statistics", "lookup", "multi-hop"),
-)
-def is_descending(tokens: SOp, indices: SOp) -> SOp:
-    """1 everywhere if no number is greater than one before it, else 0."""
-    rises = ((key(indices) < query(indices)) & (key(tokens) < query(tokens))).any()
-    return (~everything.any(rises)).map(int)
-
-
 def _last_two_equal_reference(xs: list[Any]) -> list[int]:
     return [int(len(xs) > 1 and xs[-1] == xs[-2])] * len(xs)
 
@@ -375,8 +327,6 @@ PROGRAMS = (
     last_to_front,
     sum_of_last_two,
     all_equal,
-    is_increasing,
-    is_descending,
     last_two_equal,
     multiple_of_first,
     greater_than,
@@ -392,8 +342,6 @@ COLLECTED = {
     "raspy.minimum_str": (minimum, "ehlodgby"),
     "raspl.running_min": (running_min, DIGITS),
     "tracrbench.check_all_equal": (all_equal, range(4)),
-    "tracrbench.check_descending": (is_descending, DIGITS),
-    "tracrbench.check_increasing": (is_increasing, DIGITS),
     "tracrbench.check_last_two_equal": (last_two_equal, [0, 1, 2, 3, 4, 5, 7]),
     "tracrbench.check_multiple_of_first": (multiple_of_first, DIGITS),
     "tracrbench.compute_median": (median, DIGITS),
