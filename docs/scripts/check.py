@@ -26,7 +26,6 @@ PAGES: dict[str, tuple[Iterable[str], str]] = {
     "docs/cases/truth.md": (VARIANTS, "say what it does to the truth, in the table of variants"),
     "docs/methods/methods.md": (entrant_names(), "add a row on what it computes, and its source"),
     "docs/methods/metrics.md": (SCORES, "add a row on what it is, and its best value"),
-    "README.md": (VARIANTS, "add what it does to the sentence on variants"),
 }
 """Page: the names that it has to have, and what to do about one that is missing."""
 
@@ -40,6 +39,10 @@ def omissions() -> Iterator[str]:
         missing = [name for name in names if name not in known]
         if missing:
             yield f"{page} leaves out {', '.join(missing)}: {cure}"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, variant in VARIANTS.items():
+        if (row := f"| `{name}` | {variant.about} |") not in readme:
+            yield f"README.md does not have the row: {row}"
     library = PAGE.read_text(encoding="utf-8")
     for program in PROGRAMS.values():
         if (cells := " | ".join(stated(program))) not in library:
