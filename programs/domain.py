@@ -1,4 +1,4 @@
-"""Which inputs a program is meant for: a predicate, a sampler, and all of them where they are few."""
+"""The inputs a program is meant for: a predicate, a sampler, and all of them where they are few."""
 
 import itertools
 import operator

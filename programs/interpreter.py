@@ -237,7 +237,7 @@ def _get(node: Get, selected: Mask, value: CodedValues, score: CodedValues | Non
 
 
 def _best(node: Get, selected: Mask, score: CodedValues) -> Mask:
-    """Of the selected keys those with the best score."""
+    """The selected keys that have the best score."""
     kinds: dict[Any, list[int]] = {}  # codes of values that can be compared with each other
     for code, value in enumerate(score.values):
         if value is not None:
@@ -330,7 +330,7 @@ def _row(array: np.ndarray, row: int) -> np.ndarray:
 
 
 def _function(f: Callable[..., Any]) -> str:
-    """How to find a user's function."""
+    """The name by which a user finds a function, with the line of a lambda."""
     name = getattr(f, "__name__", repr(f))
     code = getattr(f, "__code__", None)
     if code and name == "<lambda>":

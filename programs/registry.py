@@ -62,7 +62,7 @@ def register(program: Program) -> Program:
 
 
 def _arguments(name: str) -> dict[str, Any]:
-    """What a call like `kth_largest(k=3)` says."""
+    """The arguments in a call like `kth_largest(k=3)`."""
     try:
         call = ast.parse(name, mode="eval").body
         assert isinstance(call, ast.Call)

@@ -1,1 +1,1 @@
-"""What there is to know of a program without compiling it."""
+"""Facts about a program that need no compiling: causality, depth, values and widths."""

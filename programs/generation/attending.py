@@ -49,7 +49,7 @@ def selector(draw: Draw, nesting: int | None = None) -> WrittenSelector:
 
 
 def _below(draw: Draw) -> Callable[[Value], bool]:
-    """Which values a reduction may still read."""
+    """The test of whether a reduction may still read a value."""
     return lambda v: v.depth < draw.deepest
 
 
@@ -120,7 +120,7 @@ SELECTORS: Final[tuple[tuple[Number, Callable[[Draw], WrittenSelector]], ...]] =
 def _reduction(
     draw: Draw, text: str, kind: Kind, operands: tuple[Value | WrittenSelector, ...], size: int, **facts: Any
 ) -> Value:
-    """What is known of a reduction of these operands."""
+    """A reduction of these operands, with what is known of it."""
     depth = 1 + max(x.depth for x in operands)
     if depth > draw.deepest or size > MAX_VALUES_OF_A_REDUCTION:
         raise Impossible
@@ -128,7 +128,7 @@ def _reduction(
 
 
 def _default(draw: Draw, value: Value) -> Value:
-    """What a reduction of the value may give where nothing is selected."""
+    """A default for a reduction of the value, where nothing is selected."""
     if draw.chance(0.35):
         return UNDEFINED
     if value.kind == "sym":

@@ -1,4 +1,4 @@
-"""Which constructs of the language a program uses, how many operations it has, and how deep it is."""
+"""The constructs of the language that a program uses, how many operations it has, and how deep it is."""
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping

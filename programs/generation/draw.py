@@ -1,4 +1,4 @@
-"""What random programs are drawn from: typed s-ops and selectors as text, and the dice."""
+"""The material of random programs: typed s-ops and selectors as text, and the choices among them."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, final
 import numpy as np
 
 Kind = Literal["bool", "int", "num", "sym", "any"]
-"""Of the values of an s-op: "num" holds fractions and floats too, "any" mixes kinds that have no order."""
+"""The kind of the values of an s-op: "num" holds fractions and floats too, "any" mixes kinds that have no order."""
 
 Number = int | float
 
@@ -76,7 +76,7 @@ class WrittenSelector:
 @final
 @dataclass
 class Draw:
-    """What rules draw from.
+    """The state that rules draw from.
 
     Attributes:
         values, selectors: what has been written, oldest first.

@@ -100,7 +100,7 @@ def built(source: str) -> Program:
 @final
 @dataclass(frozen=True)
 class Plan:
-    """What a program is to be like; `entries` bounds the tables of its elementwise expressions."""
+    """The properties that a program is to have; `entries` bounds the tables of its elementwise expressions."""
 
     name: str
     vocab: tuple[Any, ...]
@@ -162,7 +162,7 @@ def _probes(rng: np.random.Generator, plan: Plan) -> list[list[Any]]:
 
 
 def _tokens_value(vocab: tuple[Any, ...]) -> Value:
-    """What is known of `tokens`."""
+    """The value `tokens`, with what is known of it."""
     kinds = {type(x) for x in vocab}
     kind: Kind = "any"
     for candidate, types in (("bool", {bool}), ("int", {int}), ("num", {int, float}), ("sym", {str})):
@@ -282,7 +282,7 @@ class _Writer:
         return frozenset().union(*(self.statements[v.text].above for v in values))
 
     def _outputs(self) -> list[Value]:
-        """What to return if there is enough by now: the newest value, perhaps with others."""
+        """The values to return if there are enough by now: the newest, perhaps with others."""
         newest, plan = self.draw.values[-1], self.plan
         if newest.depth != plan.depth or newest.text not in self.statements:
             return []

@@ -32,7 +32,7 @@ def elementwise(
     symbols: tuple[str, ...] = (),
     **facts: Any,
 ) -> Value:
-    """What is known of a function of the operands."""
+    """A function of the operands, with what is known of it."""
     reads = frozenset().union(*(v.reads or () for v in operands))
     entries = math.prod(size for _, size in reads)
     low, high = bounds

@@ -12,10 +12,10 @@ from gaugeblock.programs.generation.generator import generate
 from gaugeblock.programs.program import Program
 
 SEASON_VERSION: Final = 1
-"""Of how candidates are drawn and chosen; raised when the same seed gives another season."""
+"""The version of how candidates are drawn and chosen; raised when the same seed gives another season."""
 
 SEED_BITS: Final = 512
-"""Seeds have at most so many."""
+"""The bits that a seed has at most."""
 
 CONSTRUCTS_LEFT_OUT: Final = ("several outputs", "unique", "graph", "edges")
 """Constructs left out: a case has one output, and what is asserted needs no proof; inputs are lists of tokens."""

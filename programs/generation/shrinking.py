@@ -62,7 +62,7 @@ def _built(source: str) -> Program | None:
 
 
 def _weight(parts: _Parts) -> tuple[int, int, int | float]:
-    """What shrinking makes smaller: the syntax tree with the sizes, then the text, then the numbers in it."""
+    """The measure of a program for shrinking: the syntax tree with the sizes, then the text, then the numbers in it."""
     nodes = [x for s in parts.body for x in ast.walk(s)]
     numbers = [x.value for x in nodes if isinstance(x, ast.Constant) and isinstance(x.value, (int, float))]
     sizes = len(nodes) + len(parts.program.vocab) + parts.program.max_len
@@ -109,7 +109,7 @@ def _sizes(parts: _Parts) -> Iterator[_Parts]:
 
 
 def _inlined(parts: _Parts) -> Iterator[_Parts]:
-    """What a name stands for in its place, one name at a time."""
+    """The statements with one name replaced by what it stands for, one name at a time."""
     for i, statement in enumerate(parts.body):
         if isinstance(statement, ast.Assign):
             (target,) = statement.targets

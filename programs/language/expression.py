@@ -37,7 +37,7 @@ def _origin() -> tuple[str, int] | None:
 
 
 class NamedNode:
-    """What s-ops and selectors have in common: a name, and the line of the user's code that it was written in."""
+    """The base of s-ops and selectors: a name, and the line of the user's code that it was written in."""
 
     name: str | None = None
     origin: tuple[str, int] | None = None

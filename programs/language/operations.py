@@ -1,4 +1,4 @@
-"""What values are, and the functions that the operators of the language stand for. None is "undefined"."""
+"""Values, and the functions that the operators of the language stand for. None is "undefined"."""
 
 import math
 import operator
@@ -9,10 +9,10 @@ from numbers import Rational
 from typing import Any, Final, final
 
 Value = Hashable
-"""What an s-op may hold at a position: bool, int, Fraction, float, str, any hashable, or None for "undefined"."""
+"""A value of an s-op at a position: bool, int, Fraction, float, str, any hashable, or None for "undefined"."""
 
 LARGEST_WHOLE: Final = 2**53
-"""Floats from here on are not taken for the integers that they equal."""
+"""Floats of at least this size are not taken for the integers that they equal."""
 
 
 class _Missing:
@@ -42,7 +42,7 @@ def plain(value: Any) -> Any:
 
 
 def value_key(value: Value) -> Any:
-    """What makes two values the same: True is not 1, but 0.5 is Fraction(1, 2)."""
+    """A key that is equal for values that are the same: True is not 1, but 0.5 is Fraction(1, 2)."""
     return (tuple, tuple(map(value_key, value))) if isinstance(value, tuple) else (isinstance(value, bool), value)
 
 
@@ -93,7 +93,7 @@ def together(*values: Any) -> tuple[Any, ...]:
 
 
 def apply(f: Callable[..., Any], values: tuple[Any, ...]) -> Any:
-    """What an elementwise operation gives for these operand values, in plain form: the one place that knows about None.
+    """The result of f for these values of its operands, in plain form: the one place that knows about None.
 
     Raises what f does, and TypeError for a result that is no value.
     """
@@ -212,7 +212,7 @@ def node_value(node: GraphNode) -> Value:
 
 
 def edge_targets(node: GraphNode) -> Value:
-    """Where the edges of a node of a graph lead."""
+    """The positions that the edges of a node of a graph lead to."""
     return node.targets
 
 

@@ -10,7 +10,7 @@ from gaugeblock.programs.language.operations import MISSING, Value, _Missing, ke
 
 
 class Selector(NamedNode):
-    """Which keys each query attends to. `&`, `|`, `~` combine selectors; methods reduce values over them."""
+    """The keys that each query attends to. `&`, `|`, `~` combine selectors; methods reduce values over them."""
 
     def selector(self) -> "Selector":
         """The selector itself; a `key(x)` or `query(x)` that stands alone becomes one."""
@@ -108,7 +108,7 @@ class Selector(NamedNode):
         return self.best(value, largest=False).get(value, default)
 
     def best(self, score: Any, *, largest: bool = True) -> "Best":
-        """Of the selected keys, only those where `score` is largest (smallest if not `largest`).
+        """The selector narrowed to the keys where `score` is largest (smallest if not `largest`).
 
         >>> from gaugeblock.programs import everything, program
         >>> last = program(range(10), max_len=4)(lambda tokens, indices: everything.best(indices).get(tokens))

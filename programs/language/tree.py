@@ -1,4 +1,4 @@
-"""An expression as the tree (or rather the graph) of its nodes: what is below a node, and how a user knows it."""
+"""An expression as the tree (or rather the graph) of its nodes: what is below a node, and how to name it to a user."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ Node = SOp | Selector
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    """What a node is computed from, selectors included."""
+    """The nodes that a node is computed from, selectors included."""
     match node:
         case Elementwise(operands=operands):
             return operands
@@ -55,7 +55,7 @@ def called_like(result: Any, node: Node) -> Any:
 
 
 def located(node: Node) -> str:
-    """How to tell a user which expression is meant: its kind, its name, and the line it was written in."""
+    """A phrase that tells a user which expression is meant: its kind, its name, and the line it was written in."""
     kinds = {Get: "`.get`", Mean: "`.mean`", Sum: "`.sum`"}
     kind = kinds.get(type(node), "the selector" if isinstance(node, Selector) else "the s-op")
     name = repr(node.name) if node.name else "without a name"

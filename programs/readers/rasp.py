@@ -53,6 +53,10 @@ def from_rasp(
 
     Raises ProgramError with the line, for a text that is not well formed, a name that is unknown, or values that do
     not fit together; FileError for a file that cannot be read.
+
+    >>> hist = from_rasp("hist = selector_width(select(tokens, tokens, ==));", vocab="abc", max_len=4)
+    >>> hist.name, hist(["a", "b", "a"])
+    ('hist', [2, 1, 2])
     """
     file, source = _source(text)
     try:
@@ -64,11 +68,11 @@ def from_rasp(
     outputs = (output,) if isinstance(output, str) else tuple(output or ())
     try:
         reading = Reading(parse(source), source, file, tokens, max_len, outputs)
-        found = reading.outputs_on(Tokens())
+        by_name = reading.outputs_on(Tokens())
     except ProgramError as error:
         raise ProgramError(f"{file}: {error}") from error
     return Program(
-        name=name or ", ".join(found),
+        name=name or ", ".join(by_name),
         build=reading,
         vocab=tokens,
         max_len=max_len,
