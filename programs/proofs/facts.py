@@ -10,8 +10,8 @@ are about inputs of at most `max_len` tokens of the vocabulary on which the prog
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from numbers import Rational
 from typing import Any, Final, final
@@ -22,65 +22,59 @@ from jaxtyping import Bool
 from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.interpreter import evaluate
 from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
-from gaugeblock.programs.language.operations import MISSING, apply, node_value, selects, value_signature
+from gaugeblock.programs.language.operations import MISSING, apply, node_value, selects
 from gaugeblock.programs.language.selector import And, Get, Mean, Select, Selector, Sum
 from gaugeblock.programs.language.tree import Node, children, postorder
 from gaugeblock.programs.program import Program
 from gaugeblock.programs.proofs.formulas import Formula, along, boolean, selects_of
 from gaugeblock.programs.proofs.functions import COMPARISONS, is_certain, is_rational
+from gaugeblock.programs.proofs.tables import TableRow, ValueTable, certain_values, identical, one_nan, separate
 
-MOST_ROWS: Final = 50_000
+MAX_TABLE_ROWS: Final = 50_000
 """Tables with more rows are not built."""
 
-MOST_PAIRS: Final = 100_000
-"""So many pairs of rows are compared, and no more."""
-
-MOST_ATOMS: Final = 10
+MAX_COMPARISONS: Final = 10
 """Formulas over more comparisons are not built."""
 
-DEEPEST: Final = 12
+MAX_NESTED_REDUCTIONS: Final = 12
 """Values are followed through so many nested reductions."""
 
-LONGEST: Final = 128
+MAX_LENGTH_LISTED: Final = 128
 """Positions are not gone through one by one in programs for longer inputs."""
 
 
 @final
-@dataclass(frozen=True)
-class Row:
-    """One line of a table: at `position`, when the variables have certain values, the s-ops have `values`.
+class Facts:
+    """Answers about s-ops and selectors over some tokens, whose equal nodes are merged (see `Merger`).
 
-    Attributes:
-        shared: values of those variables that are the same at all positions of an input.
-        ranks: values of those variables that differ between any two positions of an input.
+    What is found out for one expression is kept for the next.
     """
 
-    position: int
-    shared: tuple[Any, ...]
-    ranks: tuple[Any, ...]
-    values: tuple[Any, ...]
-
-
-Table = dict[int, list[Row]]
-"""Rows for each input length."""
-
-
-@final
-class Facts:
-    """Answers about the s-ops and selectors below `roots`, whose equal nodes are merged."""
-
-    def __init__(self, program: Program, *roots: Node) -> None:
-        self._program = program
-        self._roots = roots  # kept, since nodes are known by their id
-        self.lengths = range(1, program.max_len + 1)
+    def __init__(self, vocab: tuple[Any, ...], max_len: int, *, graph: bool = False) -> None:
+        self._tokens = vocab
+        self._graph = graph
+        self.lengths = range(1, max_len + 1)
+        self._noted: dict[Node, None] = {}  # keeps the nodes, which are known by their id otherwise
         self._reads_tokens: set[int] = set()
         self._undefined: set[int] = set()
         self._rational: set[int] = set()
         self._varies: set[int] = set()
         self._nesting: dict[int, int] = {}
         self._memo: dict[tuple[Any, ...], Any] = {}
-        for node in postorder(*roots):
-            self._note(node)
+
+    @classmethod
+    def of(cls, program: Program, *roots: Node) -> "Facts":
+        """The facts about expressions over the tokens of a program."""
+        facts = cls(program.vocab, program.max_len, graph=program.graph)
+        facts.add(*roots)
+        return facts
+
+    def add(self, *roots: Node) -> None:
+        """Let questions be about these expressions too."""
+        for node in postorder(*roots, leaves=self._noted):
+            if node not in self._noted:
+                self._note(node)
+                self._noted[node] = None
 
     def _note(self, node: Node) -> None:
         """What follows for a node from its children alone."""
@@ -107,19 +101,19 @@ class Facts:
         """Whether it has one value after all, as `tokens.map(lambda x: 0)` has."""
         columns = self.positional(node)
         if columns is not None:
-            return all(map(_identical, columns))
+            return all(map(identical, columns))
         match node.operands:
             case (Tokens() as tokens,) if (vocab := self._vocab(tokens)) is not None:
                 try:
-                    return _identical([apply(node.f, (token,)) for token in vocab])
+                    return identical([apply(node.f, (token,)) for token in vocab])
                 except Exception:  # whatever a user's function raises
                     return False
         return False
 
     def _vocab(self, node: Node) -> tuple[Any, ...] | None:
         """The values of `tokens`; None for other nodes, and for the edges of a graph."""
-        whole = node_value if self._program.graph else None
-        return self._program.vocab if isinstance(node, Tokens) and node.part is whole else None
+        whole = node_value if self._graph else None
+        return self._tokens if isinstance(node, Tokens) and node.part is whole else None
 
     def _remember(self, question: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
         if question not in self._memo:
@@ -142,10 +136,10 @@ class Facts:
             return True
         values: set[Any] = set()
         for n in self.lengths:
-            found = self.values(x, n)
-            if found is None:
+            at_n = self.values(x, n)
+            if at_n is None:
                 return False
-            values.update(found)
+            values.update(at_n)
         return _all_ordered(values)
 
     def told_apart(self, x: SOp) -> bool:
@@ -154,10 +148,10 @@ class Facts:
             return x.default is MISSING or x.default is None
         values: set[tuple[type, Any]] = set()
         for n in self.lengths:
-            found = self.values(x, n)
-            if found is None:
+            at_n = self.values(x, n)
+            if at_n is None:
                 return False
-            values.update((type(v), v) for v in found)
+            values.update((type(v), v) for v in at_n)
         return len(values) == len({v for _, v in values})
 
     # values
@@ -167,7 +161,7 @@ class Facts:
         return self._remember(("positional", id(x)), lambda: self._positional(x))
 
     def _positional(self, x: SOp) -> list[tuple[Any, ...]] | None:
-        if id(x) in self._reads_tokens or len(self.lengths) > LONGEST:
+        if id(x) in self._reads_tokens or len(self.lengths) > MAX_LENGTH_LISTED:
             return None
         try:  # the tokens do not matter
             (column,) = evaluate([x], [[None] * n for n in self.lengths])
@@ -183,7 +177,7 @@ class Facts:
         positional = self.positional(x)
         if positional is not None:
             return _distinct(positional[n - 1])
-        if self._nesting[id(x)] > DEEPEST:
+        if self._nesting[id(x)] > MAX_NESTED_REDUCTIONS:
             return None
         match x:
             case Tokens():
@@ -202,11 +196,11 @@ class Facts:
                 return _sums(self.values(x.value, n), n)
         return None
 
-    def table(self, *xs: SOp) -> Table | None:
+    def table(self, *xs: SOp) -> ValueTable | None:
         """The values of several s-ops together; None if they are not known, or too many."""
         return self._remember(("table", *map(id, xs)), lambda: self._table(xs))
 
-    def _table(self, xs: tuple[SOp, ...]) -> Table | None:
+    def _table(self, xs: tuple[SOp, ...]) -> ValueTable | None:
         variables: list[SOp] = []
         inner: list[Elementwise] = []
         for node in self._cone(xs):
@@ -214,30 +208,30 @@ class Facts:
                 inner.append(node)
             else:
                 variables.append(node)
-        given = [(x, column) for x in variables if (column := self.positional(x)) is not None]
+        fixed = [(x, column) for x in variables if (column := self.positional(x)) is not None]
         free = [x for x in variables if self.positional(x) is None]
         domains = {n: [self.values(x, n) for x in free] for n in self.lengths}
         if any(d is None for ds in domains.values() for d in ds):
             return None
-        if sum(n * math.prod(len(d or ()) for d in ds) for n, ds in domains.items()) > MOST_ROWS:
+        if sum(n * math.prod(len(d or ()) for d in ds) for n, ds in domains.items()) > MAX_TABLE_ROWS:
             return None
         uniform = [i for i, x in enumerate(free) if self.uniform(x)]
         ranks = [i for i, x in enumerate(free) if self.rank(x) is not None]
 
-        def rows(n: int) -> Iterator[Row]:
+        def rows(n: int) -> Iterator[TableRow]:
             for choice in itertools.product(*(d or () for d in domains[n])):
                 for position in range(n):
                     at = {id(x): v for x, v in zip(free, choice, strict=True)}
-                    at |= {id(x): column[n - 1][position] for x, column in given}
+                    at |= {id(x): column[n - 1][position] for x, column in fixed}
                     try:
                         for node in inner:
                             at[id(node)] = apply(node.f, tuple(at[id(o)] for o in node.operands))
                     except Exception:  # values that do not meet, since the program has a value
                         continue
                     shared, distinct = (tuple(choice[i] for i in which) for which in (uniform, ranks))
-                    yield Row(position, shared, distinct, tuple(_one_nan(at[id(x)]) for x in xs))
+                    yield TableRow(position, shared, distinct, tuple(one_nan(at[id(x)]) for x in xs))
 
-        return {n: list(rows(n)) for n in self.lengths}
+        return ValueTable(self.lengths, rows)
 
     def _cone(self, xs: Sequence[SOp]) -> Iterator[SOp]:
         """The s-ops that xs are computed from at their own position, operands first, down to the variables."""
@@ -262,37 +256,12 @@ class Facts:
     def _distinct(self, x: SOp) -> bool:
         if isinstance(x, Indices) or self.rank(x) is not None:
             return True
+        match x:
+            case Elementwise(f=operator.add | operator.sub, operands=(a, b)) if id(x) in self._rational:
+                if any(self.uniform(s) and self.defined(s) and self.distinct(y) for y, s in ((a, b), (b, a))):
+                    return True
         table = self.table(x)
-        return table is not None and self.separate(table, lambda row: row.values, lambda row: row.position)
-
-    def separate(
-        self,
-        table: Table,
-        by: Callable[[Row], Any],
-        what: Callable[[Row], Any],
-        may_be_first: Callable[[int, Row], bool] = lambda n, row: True,
-        may_be_second: Callable[[int, Row], bool] = lambda n, row: True,
-    ) -> bool:
-        """Whether any two positions of an input that are equal in `by` are certain to be equal in `what`.
-
-        Only pairs of a position that may be first and one that may be second count.
-        """
-        for n, rows in table.items():
-            groups: dict[Any, tuple[list[Row], list[Row]]] = {}
-            for row in rows:
-                first, second = groups.setdefault((row.shared, by(row)), ([], []))
-                if may_be_first(n, row):
-                    first.append(row)
-                if may_be_second(n, row):
-                    second.append(row)
-            for first, second in groups.values():
-                if not first or not second or _one_value(map(what, first + second)) or _one(first + second):
-                    continue
-                if len(first) * len(second) > MOST_PAIRS:
-                    return False
-                if any(_conflict(a, b, what) for a, b in itertools.product(first, second)):
-                    return False
-        return True
+        return table is not None and separate(table, lambda row: row.values, lambda row: row.position)
 
     def taken(self, x: SOp, n: int) -> set[Any]:
         """Values that x is certain to have somewhere in every input of length n."""
@@ -300,15 +269,7 @@ class Facts:
         if positional is not None:
             return set(positional[n - 1])
         table = self.table(x)
-        if table is None:
-            return set()
-        found: dict[Any, dict[Any, set[Any]]] = {}  # by what is the same everywhere, then by rank
-        for row in table[n]:
-            if len(row.ranks) != 1:
-                return set()
-            found.setdefault(row.shared, {}).setdefault(row.ranks, set()).update(row.values)
-        sure = [{v for values in by_rank.values() if len(values) == 1 for v in values} for by_rank in found.values()]
-        return set.intersection(*sure) if sure else set()
+        return set() if table is None else certain_values(table[n])
 
     def equals_itself(self, x: SOp) -> bool:
         """Whether x is certain to have a value everywhere that is equal to itself, as nan is not."""
@@ -328,7 +289,7 @@ class Facts:
     def _rank(self, x: SOp) -> int | None:
         if not isinstance(x, Sum) or not isinstance(x.value, Constant) or x.value.value != 1:
             return None
-        if isinstance(x.value.value, float) or self._nesting[id(x)] > DEEPEST:
+        if isinstance(x.value.value, float) or self._nesting[id(x)] > MAX_NESTED_REDUCTIONS:
             return None
         atoms = selects_of(x.selector)
         compared = list({id(a.key): a.key for a in atoms}.values())
@@ -363,7 +324,7 @@ class Facts:
     def _formula(self, selector: Selector) -> Formula | None:
         atoms = selects_of(selector)
         m = len(atoms)
-        if m > MOST_ATOMS:
+        if m > MAX_COMPARISONS:
             return None
         axis = [along(np.array([False, True]), i, m) for i in range(m)]
         holds = boolean(selector, atoms, {id(a): axis[i] for i, a in enumerate(atoms)})
@@ -406,40 +367,6 @@ class Facts:
             return None
 
 
-def _conflict(a: Row, b: Row, what: Callable[[Row], Any]) -> bool:
-    if a.position == b.position or any(r == s for r, s in zip(a.ranks, b.ranks, strict=True)):
-        return False
-    return not _one_value((what(a), what(b)))
-
-
-def _one_value(values: Iterable[Any]) -> bool:
-    """Whether all are equal; what nan is part of is not."""
-    distinct = set(values)
-    return len(distinct) == 1 and not any(map(_has_nan, distinct))
-
-
-def _identical(values: Sequence[Any]) -> bool:
-    """Whether all are one value, also to functions that look at types."""
-    return _one_value(values) and len(set(map(value_signature, values))) == 1
-
-
-def _has_nan(value: Any) -> bool:
-    return any(map(_has_nan, value)) if isinstance(value, tuple) else value != value
-
-
-def _one_nan(value: Any) -> Any:
-    """The value with the same object for every nan, so that scores that tie are equal."""
-    if not _has_nan(value):
-        return value
-    return tuple(map(_one_nan, value)) if isinstance(value, tuple) else math.nan
-
-
-def _one(rows: list[Row]) -> bool:
-    """Whether all rows are of one position, because of its number or a rank that they share."""
-    keys = zip(*((row.position, *row.ranks) for row in rows), strict=True)
-    return any(len(set(values)) == 1 for values in keys)
-
-
 def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(v for _, v in {(type(v), v): None for v in values})
 
@@ -449,11 +376,11 @@ def _sums(values: tuple[Any, ...] | None, n: int) -> tuple[Any, ...] | None:
     if values is None or not all(isinstance(v, int) for v in values):
         return None
     low, high = min(0, n * min(values, default=0)), max(0, n * max(values, default=0))
-    return tuple(range(low, high + 1)) if high - low <= MOST_ROWS else None
+    return tuple(range(low, high + 1)) if high - low <= MAX_TABLE_ROWS else None
 
 
 def _all_ordered(values: Iterable[Any]) -> bool:
-    found = [v for v in values if v is not None]
-    if all(isinstance(v, (Rational, float)) for v in found):
-        return not any(math.isnan(v) for v in found)
-    return all(isinstance(v, str) for v in found)
+    defined = [v for v in values if v is not None]
+    if all(isinstance(v, (Rational, float)) for v in defined):
+        return not any(math.isnan(v) for v in defined)
+    return all(isinstance(v, str) for v in defined)

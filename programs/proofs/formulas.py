@@ -43,7 +43,7 @@ class Formula:
 
 def selects_of(selector: Selector) -> tuple[Select, ...]:
     """The comparisons that a selector combines, each once."""
-    found: dict[int, Select] = {}
+    selects: dict[int, Select] = {}
     seen: set[int] = set()
     stack: list[Any] = [selector]
     while stack:
@@ -52,10 +52,10 @@ def selects_of(selector: Selector) -> tuple[Select, ...]:
             continue
         seen.add(id(node))
         if isinstance(node, Select):
-            found[id(node)] = node
+            selects[id(node)] = node
         else:
             stack.extend(reversed(children(node)))
-    return tuple(found.values())
+    return tuple(selects.values())
 
 
 def condition_on_key(atom: Select) -> SOp | None:
@@ -74,17 +74,17 @@ def fixed_by(atom: Select) -> tuple[SOp, ...]:
         return (atom.key,)
     if atom.predicate is not key_holds:
         return ()
-    found: list[SOp] = []
+    equal: list[SOp] = []
     stack = [atom.key]
     while stack:
         match stack.pop():
             case Elementwise(f=f, operands=operands) as x if gives_boolean(f):
-                found.append(x)
+                equal.append(x)
                 if f is operator.eq:
-                    found += [a for a, b in itertools.permutations(operands) if isinstance(b, Constant)]
+                    equal += [a for a, b in itertools.permutations(operands) if isinstance(b, Constant)]
             case Elementwise(f=operator.and_, operands=operands) if all(map(is_boolean, operands)):
                 stack.extend(operands)
-    return tuple(found)
+    return tuple(equal)
 
 
 def boolean(selector: Selector, atoms: Iterable[Select], values: dict[int, Any]) -> Any:

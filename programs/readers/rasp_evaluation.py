@@ -16,10 +16,10 @@ from gaugeblock.programs.language.tree import Node, children, postorder
 from gaugeblock.programs.readers import rasp_grammar as grammar
 from gaugeblock.programs.readers import rasp_semantics as semantics
 from gaugeblock.programs.readers import rasp_tree as tree
-from gaugeblock.programs.readers.numbers import Kinds
+from gaugeblock.programs.readers.aggregation import Lookups
 from gaugeblock.programs.readers.rasp_library import LIBRARIES
 
-DEEPEST: Final = 40
+MAX_NESTED_CALLS: Final = 40
 """How many calls of functions may be inside one another."""
 
 
@@ -36,8 +36,8 @@ class Reading:
     outputs: tuple[str, ...]  # none: what the last statement gives
 
     def __call__(self, tokens: Tokens, positions: Indices) -> SOp | tuple[SOp, ...]:
-        found = tuple(self.outputs_on(tokens).values())
-        return found if len(found) > 1 else found[0]
+        sops = tuple(self.outputs_on(tokens).values())
+        return sops if len(sops) > 1 else sops[0]
 
     def outputs_on(self, tokens: Tokens) -> dict[str, SOp]:
         """The s-ops that are the outputs, by name."""
@@ -79,7 +79,7 @@ class Scope:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Function:
+class TextFunction:
     """A function of the text or of a library, with the scope that it was defined in."""
 
     definition: tree.Define
@@ -105,10 +105,10 @@ class _Evaluation:
 
     def __init__(self, reading: Reading, tokens: Tokens) -> None:
         self.reading = reading
-        self.kinds = Kinds(reading.vocab, reading.max_len)
+        self.lookups = Lookups(reading.vocab, max(reading.max_len, 2))  # at one position, every selector would be one
         self.file, self.text = reading.file, reading.text
         self.at = tree.Token("end", "", 1, 1)
-        self.calls: list[Function] = []
+        self.calls: list[TextFunction] = []
         self.placed: set[Node] = {tokens, *postorder(indices, everything)}
         self.named: set[Node] = set(self.placed)
         self.base = Scope()
@@ -120,11 +120,11 @@ class _Evaluation:
         self.load("rasplib", self.base)
 
     def builtins(self) -> tuple[Builtin, ...]:
-        kinds, converted = self.kinds, semantics.converted
+        lookups, converted = self.lookups, semantics.converted
         return (
             Builtin(
                 "aggregate",
-                lambda selector, values, default=None: semantics.aggregate(kinds, selector, values, default),
+                lambda selector, values, default=None: semantics.aggregate(lookups, selector, values, default),
             ),
             Builtin("selector_width", lambda sel, assume_bos=False: semantics.selector_width(sel, assume_bos)),
             Builtin("indicator", lambda condition: semantics.indicator(condition)),
@@ -132,7 +132,7 @@ class _Evaluation:
             Builtin("range", lambda *bounds: semantics.in_range(*bounds)),
             Builtin("zip", lambda *lists: semantics.zipped(*lists)),
             Builtin("len", lambda list: semantics.length_of(list)),
-            Builtin("str", lambda value: converted(semantics.spelled, "text", value)),
+            Builtin("str", lambda value: converted(semantics.as_text, "text", value)),
             Builtin("int", lambda value: converted(int, "number", value)),
             Builtin("float", lambda value: converted(semantics.exact, "number", value)),
             Builtin("bool", lambda value: converted(bool, "boolean", value)),
@@ -150,10 +150,10 @@ class _Evaluation:
         return self.result
 
     def output(self, name: str) -> SOp:
-        found = self.user.lookup(name)
-        if not isinstance(found, semantics.Sequence):
-            raise ProgramError(f"the output {name!r} is {semantics.described(found)}, not an s-op")
-        return found.sop
+        value = self.user.lookup(name)
+        if not isinstance(value, semantics.Sequence):
+            raise ProgramError(f"the output {name!r} is {semantics.described(value)}, not an s-op")
+        return value.sop
 
     def load(self, name: str, into: Scope) -> None:
         """Evaluate a library; its names come into the scope, except those that begin with an underscore."""
@@ -173,12 +173,12 @@ class _Evaluation:
     def execute(self, statement: tree.Statement, scope: Scope) -> None:
         match statement:
             case tree.Assign(names=names, values=values):
-                found = [self.expression(e, scope) for e in values]
-                value = found[0] if len(found) == 1 else found
+                results = [self.expression(e, scope) for e in values]
+                value = results[0] if len(results) == 1 else results
                 self.bind(names, value, scope, statement.at)
                 self.keep(scope, value if len(names) > 1 else [value], names)
             case tree.Define(name=name):
-                scope.values[name] = Function(statement, scope, self.file)
+                scope.values[name] = TextFunction(statement, scope, self.file)
             case tree.For(names=names, iterable=iterable, body=body):
                 for element in self.elements(iterable, scope):
                     self.bind(names, element, scope, statement.at)
@@ -212,8 +212,8 @@ class _Evaluation:
         elif isinstance(value, list) and len(value) == len(names):
             values = value
         else:
-            given = f"{len(value)} values" if isinstance(value, list) else semantics.described(value)
-            raise self.error(at, f"{len(names)} names ({', '.join(names)}) stand for {given}")
+            what = f"{len(value)} values" if isinstance(value, list) else semantics.described(value)
+            raise self.error(at, f"{len(names)} names ({', '.join(names)}) stand for {what}")
         for name, each in zip(names, values, strict=True):
             scope.values[name] = each
             self.give_name(each, name, last=scope is self.user)
@@ -270,11 +270,11 @@ class _Evaluation:
                 return semantics.binary(sign, self.expression(left, scope), self.expression(right, scope))
             case tree.Choice():
                 return self.choice(e, scope)
-            case tree.Comparison(key=key, query=query, operator=sign):
+            case tree.Selection(key=key, query=query, operator=sign):
                 return semantics.select(self.expression(key, scope), self.expression(query, scope), sign)
             case tree.Index(indexed=indexed, index=index):
                 x, i = self.expression(indexed, scope), self.expression(index, scope)
-                return semantics.indexed(self.kinds, x, i, self.base.values["length"])
+                return semantics.indexed(self.lookups, x, i, self.base.values["length"])
             case tree.List(items=items):
                 return [self.expression(x, scope) for x in items]
             case tree.Dict(items=items):
@@ -283,9 +283,9 @@ class _Evaluation:
                 return self.comprehension(e, scope)
             case tree.Call(function=function, arguments=arguments, keywords=keywords):
                 called = self.expression(function, scope)
-                given = [self.expression(x, scope) for x in arguments]
+                positional = [self.expression(x, scope) for x in arguments]
                 named = {k: self.expression(x, scope) for k, x in keywords}
-                return self.call(called, given, named)
+                return self.call(called, positional, named)
         raise TypeError(f"{e!r} is not part of the language")
 
     def choice(self, e: tree.Choice, scope: Scope) -> Any:
@@ -311,51 +311,51 @@ class _Evaluation:
         return [value for _, value in pairs] if e.key is None else dict(pairs)
 
     def elements(self, e: tree.Expression, scope: Scope) -> list[Any]:
-        found = self.expression(e, scope)
-        if not isinstance(found, (list, dict)):
-            raise self.error(e.at, f"`for` goes through a list or dict, not {semantics.described(found)}")
-        return list(found)
+        container = self.expression(e, scope)
+        if not isinstance(container, (list, dict)):
+            raise self.error(e.at, f"`for` goes through a list or dict, not {semantics.described(container)}")
+        return list(container)
 
-    def call(self, called: Any, given: list[Any], named: dict[str, Any]) -> Any:
+    def call(self, called: Any, positional: list[Any], named: dict[str, Any]) -> Any:
         if isinstance(called, (semantics.Sequence, Selector)):
             what = semantics.described(called)
             raise ProgramError(f"{what} is given an input, which is possible only in a statement of its own")
         if isinstance(called, Builtin):
             try:
-                inspect.signature(called.f).bind(*given, **named)
+                inspect.signature(called.f).bind(*positional, **named)
             except TypeError as error:
                 raise ProgramError(f"{called.name}: {error}") from None
-            return called.f(*given, **named)
-        if not isinstance(called, Function):
+            return called.f(*positional, **named)
+        if not isinstance(called, TextFunction):
             raise ProgramError(f"{semantics.described(called)} is called, but is not a function")
         definition = called.definition
         scope = Scope(called.scope)
-        scope.values |= self.arguments(definition, called.scope, given, named)
-        if len(self.calls) >= DEEPEST:
+        scope.values |= self.arguments(definition, called.scope, positional, named)
+        if len(self.calls) >= MAX_NESTED_CALLS:
             raise ProgramError(
-                f"{definition.name!r} is called inside more than {DEEPEST} calls of functions: recursion has no end, "
-                "as s-ops have no value yet when a text is read"
+                f"{definition.name!r} is called inside more than {MAX_NESTED_CALLS} calls of functions: recursion has "
+                "no end, as s-ops have no value yet when a text is read"
             )
         self.calls.append(called)
         for statement in definition.body:
             self.execute(statement, scope)
-        found = [self.expression(e, scope) for e in definition.result]
+        results = [self.expression(e, scope) for e in definition.result]
         self.calls.pop()
-        return found[0] if len(found) == 1 else found
+        return results[0] if len(results) == 1 else results
 
-    def arguments(self, f: tree.Define, scope: Scope, given: list[Any], named: dict[str, Any]) -> dict[str, Any]:
+    def arguments(self, f: tree.Define, scope: Scope, positional: list[Any], named: dict[str, Any]) -> dict[str, Any]:
         """The values of a function's parameters."""
-        found = dict(zip(f.parameters, given, strict=False))
+        bound = dict(zip(f.parameters, positional, strict=False))
         defaults = dict(zip(f.parameters[len(f.parameters) - len(f.defaults) :], f.defaults, strict=True))
-        missing = [p for p in f.parameters if p not in found and p not in named and p not in defaults]
-        wrong = [n for n in named if n not in f.parameters or n in found]
-        if len(given) > len(f.parameters) or missing or wrong:
+        missing = [p for p in f.parameters if p not in bound and p not in named and p not in defaults]
+        wrong = [n for n in named if n not in f.parameters or n in bound]
+        if len(positional) > len(f.parameters) or missing or wrong:
             got = ", ".join(
-                [*map(semantics.described, given), *(f"{n}={semantics.described(v)}" for n, v in named.items())]
+                [*map(semantics.described, positional), *(f"{n}={semantics.described(v)}" for n, v in named.items())]
             )
             raise ProgramError(f"{f.name}({', '.join(f.parameters)}) is called with {got or 'no arguments'}")
-        late = {p: self.expression(e, scope) for p, e in defaults.items() if p not in found and p not in named}
-        return found | named | late
+        late = {p: self.expression(e, scope) for p, e in defaults.items() if p not in bound and p not in named}
+        return bound | named | late
 
 
 def _inputs(tokens: Tokens, vocab: tuple[Any, ...]) -> dict[str, Callable[[], semantics.Sequence]]:
@@ -381,7 +381,7 @@ def _inputs(tokens: Tokens, vocab: tuple[Any, ...]) -> dict[str, Callable[[], se
         return semantics.Sequence(tokens, kinds.pop())
 
     return {
-        "tokens_str": lambda: read("tokens_str", semantics.spelled, "text", str),
+        "tokens_str": lambda: read("tokens_str", semantics.as_text, "text", str),
         "tokens_int": lambda: read("tokens_int", int, "number", int),
         "tokens_float": lambda: read("tokens_float", semantics.exact, "number", int),
         "tokens_bool": lambda: read("tokens_bool", bool, "boolean", bool),

@@ -17,7 +17,6 @@ from gaugeblock.programs.readers.rasp_tree import (
     Binary,
     Call,
     Choice,
-    Comparison,
     Comprehension,
     Define,
     Dict,
@@ -30,6 +29,7 @@ from gaugeblock.programs.readers.rasp_tree import (
     Load,
     Name,
     Prefix,
+    Selection,
     Statement,
     Token,
 )
@@ -45,7 +45,7 @@ POWERS: Final = {
     **dict.fromkeys("*/", 7),
     "^": 8,
 }
-PREFIX: Final = 9
+PREFIX_POWER: Final = 9
 WORDS: Final = frozenset(["if", "else", "not", "and", "or", "in", "for", "def", "return", "load", "draw"])
 RESERVED: Final = frozenset(
     [
@@ -93,19 +93,19 @@ def tokenize(text: str) -> list[Token]:
     """
     tokens, position, line, start = [], 0, 1, 0
     while position < len(text):
-        found = _LEXEME.match(text, position)
+        lexeme_match = _LEXEME.match(text, position)
         column = position - start + 1
-        if found is None:
+        if lexeme_match is None:
             at = Token("sign", text[position], line, column)
             raise syntax_error(text, at, f"{text[position]!r} is not part of the language{_hint(text[position])}")
-        kind, lexeme = str(found.lastgroup), found.group()
+        kind, lexeme = str(lexeme_match.lastgroup), lexeme_match.group()
         if kind == "exit":
             break
         if kind == "name" and lexeme in WORDS:
             kind = "word"
         if kind not in ("space", "command"):
             tokens.append(Token(kind, lexeme, line, column))
-        position = found.end()
+        position = lexeme_match.end()
         if lexeme == "\n":
             line, start = line + 1, position
     return [*tokens, Token("end", "the end of the text", line, position - start + 1)]
@@ -171,19 +171,19 @@ class _Parser:
         return self.tokens[self.next - 1].text
 
     def unexpected(self, expected: str) -> ProgramError:
-        found = self.at.text if self.at.kind == "end" else repr(self.at.text)
-        return syntax_error(self.text, self.at, f"{expected} is expected, not {found}")
+        instead = self.at.text if self.at.kind == "end" else repr(self.at.text)
+        return syntax_error(self.text, self.at, f"{expected} is expected, not {instead}")
 
     # statements
 
     def statements(self, *ends: str) -> tuple[Statement, ...]:
         """Statements up to one of the words or signs, or to the end of the text."""
-        found: list[Statement] = []
+        statements: list[Statement] = []
         while self.at.kind != "end" and not self.sees(*ends):
             statement = self.statement()
             if statement is not None:
-                found.append(statement)
-        return tuple(found)
+                statements.append(statement)
+        return tuple(statements)
 
     def statement(self) -> Statement | None:
         at = self.at
@@ -199,21 +199,21 @@ class _Parser:
             return For(names, iterable, body, at)
         if self.sees("return"):
             raise syntax_error(self.text, at, "`return` stands only once, at the end of a function")
-        found: Statement | None
+        statement: Statement | None
         if self.accept("load"):
-            found = Load(self.take("string", "the name of a library in quotes")[1:-1], at)
+            statement = Load(self.take("string", "the name of a library in quotes")[1:-1], at)
         elif self.accept("draw"):
             self.expect("(")
             self.separated(self.expression, ")")
-            found = None
+            statement = None
         elif self.assigns():
             names = self.names()
             self.expect("=")
-            found = Assign(names, self.expressions(), at)
+            statement = Assign(names, self.expressions(), at)
         else:
-            found = Evaluate(self.expression(), at)
+            statement = Evaluate(self.expression(), at)
         self.expect(";", why=" at the end of the statement")
-        return found
+        return statement
 
     def assigns(self) -> bool:
         """Whether names and a single `=` come next."""
@@ -225,9 +225,9 @@ class _Parser:
     def definition(self, at: Token) -> Define:
         name = self.name("the name of the function")
         self.expect("(")
-        found = self.separated(self.parameter, ")")
-        defaults = tuple(default for _, default in found if default is not None)
-        if any(default is None for _, default in found[len(found) - len(defaults) :]):
+        parameters = self.separated(self.parameter, ")")
+        defaults = tuple(default for _, default in parameters if default is not None)
+        if any(default is None for _, default in parameters[len(parameters) - len(defaults) :]):
             raise syntax_error(self.text, at, "parameters with a default come after those without")
         self.expect("{")
         body = self.statements("return", "}")
@@ -235,17 +235,17 @@ class _Parser:
         result = self.expressions()
         self.expect(";", why=" at the end of the statement")
         self.expect("}", why=" after `return`")
-        return Define(name, tuple(p for p, _ in found), defaults, body, result, at)
+        return Define(name, tuple(p for p, _ in parameters), defaults, body, result, at)
 
     def parameter(self) -> tuple[str, Expression | None]:
         name = self.name("the name of a parameter")
         return name, self.expression() if self.accept("=") else None
 
     def names(self) -> tuple[str, ...]:
-        found = [self.name("a name")]
+        names = [self.name("a name")]
         while self.accept(","):
-            found.append(self.name("a name"))
-        return tuple(found)
+            names.append(self.name("a name"))
+        return tuple(names)
 
     def name(self, expected: str) -> str:
         at = self.at
@@ -257,10 +257,10 @@ class _Parser:
     # expressions
 
     def expressions(self) -> tuple[Expression, ...]:
-        found = [self.expression()]
+        expressions = [self.expression()]
         while self.accept(","):
-            found.append(self.expression())
-        return tuple(found)
+            expressions.append(self.expression())
+        return tuple(expressions)
 
     def expression(self, least: int = 0) -> Expression:
         left = self.operand()
@@ -280,17 +280,17 @@ class _Parser:
     def operand(self) -> Expression:
         at = self.at
         if self.accept("not", "-", "+"):
-            return Prefix(at, at.text, self.expression(PREFIX))
-        found = self.atom()
+            return Prefix(at, at.text, self.expression(PREFIX_POWER))
+        value = self.atom()
         while True:
             at = self.at
             if self.accept("("):
-                found = self.call(at, found)
+                value = self.call(at, value)
             elif self.accept("["):
-                found = Index(at, found, self.expression())
+                value = Index(at, value, self.expression())
                 self.expect("]")
             else:
-                return found
+                return value
 
     def call(self, at: Token, function: Expression) -> Expression:
         if function == Name(at, "select"):
@@ -302,12 +302,12 @@ class _Parser:
                 raise self.unexpected(f"one of {' '.join(COMPARISONS)}")
             comparison, self.next = self.at.text, self.next + 1
             self.expect(")")
-            return Comparison(function.at, key, query, comparison)
-        found = self.separated(self.argument, ")")
-        arguments = tuple(value for name, value in found if name is None)
-        if any(name is not None for name, _ in found[: len(arguments)]):
+            return Selection(function.at, key, query, comparison)
+        given = self.separated(self.argument, ")")
+        arguments = tuple(value for name, value in given if name is None)
+        if any(name is not None for name, _ in given[: len(arguments)]):
             raise syntax_error(self.text, at, "arguments with a name come after those without")
-        return Call(function.at, function, arguments, tuple((name, value) for name, value in found if name is not None))
+        return Call(function.at, function, arguments, tuple((name, value) for name, value in given if name is not None))
 
     def argument(self) -> tuple[str | None, Expression]:
         named = self.at.kind == "name" and self.sees("=", ahead=1)
@@ -367,11 +367,11 @@ class _Parser:
         """Elements between commas, up to and including the closing sign."""
         if self.accept(end):
             return ()
-        found = [element()]
+        elements = [element()]
         while self.accept(","):
-            found.append(element())
+            elements.append(element())
         self.expect(end)
-        return tuple(found)
+        return tuple(elements)
 
     def closed(self, end: str) -> tuple[Any, ...]:
         self.expect(end)

@@ -23,7 +23,7 @@ from gaugeblock.programs.language.operations import (
     surface,
 )
 from gaugeblock.programs.language.selector import And, Get, Mean, Not, Or, Select, Selector, Sum
-from gaugeblock.programs.readers.numbers import Kinds
+from gaugeblock.programs.readers.aggregation import Lookups
 
 Kind = Literal["number", "boolean", "text"]
 
@@ -48,7 +48,7 @@ PREFIXES: Final[Mapping[str, Callable[[Any], Any]]] = {
     "-": operator.neg,
     "+": operator.pos,
 }
-LONGEST: Final = 10_000
+MAX_RANGE_ELEMENTS: Final = 10_000
 """How many elements `range` may give."""
 
 
@@ -99,11 +99,11 @@ def sequence(value: Any) -> Sequence:
 
 def _common(kinds: list[Kind], what: str) -> Kind:
     """The kind of a sequence that takes values from several; booleans among numbers are 0 and 1."""
-    found = set(kinds)
-    if len(found) > 1 and "text" in found:
-        others = " and ".join(_plural(k) for k in sorted(found))
+    different = set(kinds)
+    if len(different) > 1 and "text" in different:
+        others = " and ".join(_plural(k) for k in sorted(different))
         raise ProgramError(f"{what} would hold {others}; a sequence holds values of one kind")
-    return "number" if len(found) > 1 else kinds[0]
+    return "number" if len(different) > 1 else kinds[0]
 
 
 def _truth(value: Any) -> SOp:
@@ -202,8 +202,8 @@ def _connected(sign: str, a: Any, b: Any) -> Any:
 
 def _contained(x: Any, container: Any) -> Any:
     if isinstance(container, Sequence) and is_atom(x):
-        found = Select(container.sop, Constant(x), operator.eq)
-        return Sequence(Get(found, Constant(True), False), "boolean")
+        equal = Select(container.sop, Constant(x), operator.eq)
+        return Sequence(Get(equal, Constant(True), False), "boolean")
     if not isinstance(container, (list, dict)) or not (isinstance(x, Sequence) or is_atom(x)):
         raise ProgramError(f"`x in y` asks for an s-op or an atom in a list: {described(x)} in {described(container)}")
     if not all(map(is_atom, container)):
@@ -230,7 +230,7 @@ def select(key: Any, query: Any, comparison: str) -> Selector:
     return Select(k.sop, q.sop, f)
 
 
-def aggregate(kinds: Kinds, selector: Any, values: Any, default: Any = None) -> Sequence:
+def aggregate(lookups: Lookups, selector: Any, values: Any, default: Any = None) -> Sequence:
     """The mean of numbers over the selected keys; booleans and text are copied from the one selected key.
 
     Where no key is selected: the default or, without one, 0, False, or for text an error.
@@ -246,7 +246,7 @@ def aggregate(kinds: Kinds, selector: Any, values: Any, default: Any = None) -> 
         kind, fill = _common([x.kind, kind_of(default)], "the result of aggregate"), default
     if isinstance(x.sop, Constant):
         return Sequence(Get(selector, x.sop, fill), kind)
-    if x.kind == "number" and not kinds.selects_at_most_one(selector):
+    if x.kind == "number" and not lookups.selects_at_most_one(selector):
         return Sequence(Mean(selector, x.sop, fill), kind)
     return Sequence(Get(selector, x.sop, fill, unique=True), kind)
 
@@ -254,8 +254,8 @@ def aggregate(kinds: Kinds, selector: Any, values: Any, default: Any = None) -> 
 def selector_width(selector: Any, assume_bos: Any = False) -> Sequence:
     """How many keys are selected; with assume_bos, position 0 marks the beginning and is not counted."""
     if not isinstance(selector, Selector) or not isinstance(assume_bos, bool):
-        given = f"{described(selector)}, {described(assume_bos)}"
-        raise ProgramError(f"selector_width needs a selector and perhaps True or False, not {given}")
+        arguments = f"{described(selector)}, {described(assume_bos)}"
+        raise ProgramError(f"selector_width needs a selector and perhaps True or False, not {arguments}")
     if assume_bos:
         selector = And((selector, Select(indices, Constant(0), operator.ne)))
     return Sequence(Sum(selector, Constant(1)), "number")
@@ -280,7 +280,7 @@ def rounded(x: Any) -> Any:
     return converted(Round(None), "number", x)
 
 
-def indexed(kinds: Kinds, x: Any, index: Any, length: Any) -> Any:
+def indexed(lookups: Lookups, x: Any, index: Any, length: Any) -> Any:
     """`x[index]`: an element of a list, text or dict; where x is an s-op, its value at that position.
 
     A negative index counts from the end. A dict takes an s-op as index too, which is translated by it.
@@ -293,7 +293,7 @@ def indexed(kinds: Kinds, x: Any, index: Any, length: Any) -> Any:
         raise ProgramError(f"the index is {described(index)}, not an integer")
     if isinstance(x, Sequence):
         place = sequence(index if index >= 0 else binary("+", length, index))
-        return aggregate(kinds, Select(indices, place.sop, operator.eq), x)
+        return aggregate(lookups, Select(indices, place.sop, operator.eq), x)
     if not -len(x) <= index < len(x):
         raise ProgramError(f"the index {index} is out of range: there are {len(x)} elements")
     return x[index]
@@ -321,7 +321,7 @@ def _looked_up(table: dict[Any, Any], key: Any) -> Any:
     return table[key]
 
 
-def spelled(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A value as text; fractions as decimals."""
     return str(surface(value))
 
@@ -334,12 +334,12 @@ def exact(value: Any) -> Fraction:
 def in_range(*bounds: Any) -> list[int]:
     """The integers that Python's `range` gives for one to three integers."""
     if not 1 <= len(bounds) <= 3 or not all(isinstance(b, int) for b in bounds):
-        given = ", ".join(map(described, bounds))
-        raise ProgramError(f"range({given}) is not possible: give one to three integers")
-    found = range(*bounds)
-    if len(found) > LONGEST:
-        raise ProgramError(f"range gives {len(found)} elements; at most {LONGEST} are supported")
-    return list(found)
+        arguments = ", ".join(map(described, bounds))
+        raise ProgramError(f"range({arguments}) is not possible: give one to three integers")
+    integers = range(*bounds)
+    if len(integers) > MAX_RANGE_ELEMENTS:
+        raise ProgramError(f"range gives {len(integers)} elements; at most {MAX_RANGE_ELEMENTS} are supported")
+    return list(integers)
 
 
 def zipped(*lists: Any) -> list[list[Any]]:

@@ -57,7 +57,7 @@ class Choice(Expression):
 
 @final
 @dataclass(frozen=True)
-class Comparison(Expression):
+class Selection(Expression):
     """select(key, query, operator)"""
 
     key: Expression

@@ -72,7 +72,7 @@ class SOp:
     __call__ = input
 
     def name(self, name: str) -> "SOp":
-        """The same, named."""
+        """A copy that has the name."""
         return SOp(_named(self.node, name))
 
     def map(self, f: Callable[[Any], Any]) -> "SOp":
@@ -132,7 +132,7 @@ class Selector:
     __call__ = input
 
     def name(self, name: str) -> "Selector":
-        """The same, named."""
+        """A copy that has the name."""
         return Selector(_named(self.node.selector(), name))
 
     def _compare(self, f: Callable[[Any, Any], Any], other: Any) -> "Selector":
@@ -220,5 +220,12 @@ def to_program(op: SOp, vocab: Iterable[Any], max_len: int, *, name: str | None 
     Args:
         name: of the program; by default that of the s-op.
         options: further fields of the program, such as `description`, `reference` or `domain`.
+
+    >>> shift = (key(indices) == query(indices - 1)).value(tokens, "_").name("shift")
+    >>> shift("hello")
+    ['_', 'h', 'e', 'l', 'l']
+    >>> program = to_program(shift, vocab="abc", max_len=5)
+    >>> program.name, program("cab")
+    ('shift', ['_', 'c', 'a'])
     """
     return program_of(op.node, vocab, max_len, _total, name or op.node.name or "raspy", **options)

@@ -217,7 +217,7 @@ length: Final = _wrap(language.everything.count()).named("length")
 
 
 def sop_not(sop: SOp) -> SOp:
-    """~sop."""
+    """The s-op that is true where this one is not: ~sop."""
     return ~sop
 
 
@@ -315,7 +315,7 @@ class Select(Selector):
 
 @final
 class SelectorAnd(Selector):
-    """Where both hold."""
+    """Selects where both selectors do."""
 
     def __init__(self, fst: Any, snd: Any) -> None:
         self.fst, self.snd = fst, snd
@@ -324,7 +324,7 @@ class SelectorAnd(Selector):
 
 @final
 class SelectorOr(Selector):
-    """Where one or both hold."""
+    """Selects where one or both of the selectors do."""
 
     def __init__(self, fst: Any, snd: Any) -> None:
         self.fst, self.snd = fst, snd
@@ -333,7 +333,7 @@ class SelectorOr(Selector):
 
 @final
 class SelectorNot(Selector):
-    """Where the selector does not hold."""
+    """Selects where the selector does not."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -357,6 +357,14 @@ def to_program(
         name: of the program; by default that of the s-op.
         causal: whether selectors are restricted to the keys up to the query, as by Tracr's option of that name.
         options: further fields of the program, such as `description`, `reference` or `domain`.
+
+    >>> mirrored = length - indices - 1
+    >>> reverse = Aggregate(Select(indices, mirrored, Comparison.EQ), tokens).named("reverse")
+    >>> reverse("abc")
+    ['c', 'b', 'a']
+    >>> program = to_program(reverse, vocab="abc", max_len=5)
+    >>> program.name, program("cab")
+    ('reverse', ['b', 'a', 'c'])
     """
     root = _causal(sop.node) if causal else sop.node
     return program_of(root, vocab, max_len, _mean, name or sop.name, **options)

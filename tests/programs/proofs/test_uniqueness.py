@@ -34,8 +34,10 @@ from gaugeblock.programs.language.merging import merge
 from gaugeblock.programs.language.operations import MISSING
 from gaugeblock.programs.language.selector import Get, Selector, Sum
 from gaugeblock.programs.language.tree import postorder
+from gaugeblock.programs.proofs.claims import GetClaim, check_gets
+from gaugeblock.programs.proofs.existence import at_least_one
 from gaugeblock.programs.proofs.facts import Facts
-from gaugeblock.programs.proofs.uniqueness import Claim, at_least_one, at_most_one, check_gets
+from gaugeblock.programs.proofs.uniqueness import at_most_one
 
 tokens = Tokens()
 
@@ -118,7 +120,7 @@ def test_rules_are_sound(vocab: tuple[Any, ...], steps: list[Any], which: int, v
     by = sops[-1 - score % 4] if score % 3 == 0 else None
     (get,) = merge(Get(selectors[-1 - which % 3], sops[-1 - value % 4], None, by, bool(score % 2)))
     program = Program("test", lambda t, i: get, vocab, 3)
-    facts = Facts(program, get)
+    facts = Facts.of(program, get)
     most, least = at_most_one(facts, get), at_least_one(facts, get)
     parts = [Sum(get.selector, get.value.defined()), get.value]
     if by is not None:  # its values must have an order
@@ -135,7 +137,7 @@ def test_facts_are_true(vocab: tuple[Any, ...], steps: list[Any]) -> None:
     """Values, ranks, distinct and defined s-ops, against the values on every input."""
     sops = merge(*build(steps)[0])
     program = Program("test", lambda t, i: sops[-1], vocab, 3)
-    facts = Facts(program, *sops)
+    facts = Facts.of(program, *sops)
     inputs = with_value(list(sops), list(all_sequences(vocab, 3)))
     for xs in inputs:
         for x, column in zip(sops, evaluate(sops, [xs]), strict=True):
@@ -156,7 +158,7 @@ def typed(value: Any) -> tuple[type, Any]:
 
 def claims(
     get: SOp, vocab: Any = range(4), max_len: int = 8, domain: Domain = ALL_INPUTS, **options: Any
-) -> list[Claim]:
+) -> list[GetClaim]:
     program = Program("test", lambda t, i: get, tuple(vocab), max_len, domain=domain, **options)
     return list(check_gets(program, enumerate_up_to=10_000))
 
@@ -327,7 +329,7 @@ def test_rules_prove_the_library(name: str) -> None:
     if program.domain.contains is not everywhere:
         return
     (output,) = merge(program.output)
-    facts = Facts(program, output)
+    facts = Facts.of(program, output)
     for get in postorder(output):
         if isinstance(get, Get) and not get.unique:
             assert at_most_one(facts, get)
