@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 import gaugeblock as gb
 from gaugeblock.cases.recipe import Recipe
+from gaugeblock.compiled.writing import write_text
 from gaugeblock.evaluation.entrants import place
 from gaugeblock.suites.suites import SUITES
 
@@ -39,9 +40,14 @@ def main() -> None:
             positive.update(place(edge) for edge, reads in model.edge_reads.items() if true & set(reads))
             total.update(place(edge) for edge in model.graph.edges)
         programs[name] = {p: round(n / total[p], 4) for p, n in sorted(positive.items())}
-    TARGET.parent.mkdir(exist_ok=True)
-    record = {"variant": "permute+pad", "ablation": "resample", "layouts": len(SEEDS), "programs": programs}
-    TARGET.write_text(json.dumps(record, indent=1) + "\n")
+    write_text(TARGET, as_text(programs))
+
+
+def as_text(programs: dict[str, dict[str, float]]) -> str:
+    """The file, one line per program, so that a change shows whose it is."""
+    head = json.dumps({"variant": "permute+pad", "ablation": "resample", "layouts": len(SEEDS)})[:-1]
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(table)}" for name, table in programs.items())
+    return f'{head}, "programs": {{\n{lines}\n}}}}\n'
 
 
 if __name__ == "__main__":
