@@ -34,6 +34,15 @@ class Task:
         numeric: whether the output is one number instead of a choice.
         rng: for whatever the method draws at random.
         own_metric: what `metric` is, where it is not the default one.
+
+    >>> import gaugeblock as gb
+    >>> model = gb.compile(gb.programs.get("hist").with_size("ab", 3))
+    >>> clean, corrupted = model.encode(["aab"]), model.encode(["abb"])
+    >>> task = Task.build(model.hooked, model.graph, clean, corrupted, model.real(clean))
+    >>> task.ablation, len(task.graph.edges)
+    ('resample', 8)
+    >>> task.metric(task.engine.clean_logits, torch.tensor([0])).round()  # log-odds of the clean answer
+    tensor([9.])
     """
 
     model: "HookedTransformer"

@@ -133,11 +133,11 @@ def import_scores(
     signed: Annotated[bool, typer.Option("--signed", help="The score ranks, not its size.")] = False,
 ) -> None:
     """Score a graph file of EAP-IG or MIB and write it to a results folder."""
-    from gaugeblock.submissions import exchange as carrying
+    from gaugeblock.submissions import exchange
 
     if level not in ("edges", "nodes"):
         raise InputError(f"level {level!r} is not possible; give edges or nodes")
-    result = carrying.import_scores(
+    result = exchange.import_scores(
         file,
         case,
         method,
@@ -156,6 +156,6 @@ def export_scores(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("importances.json"),
 ) -> None:
     """Write the edge scores of a result as a graph file of EAP-IG and MIB."""
-    from gaugeblock.submissions import exchange as carrying
+    from gaugeblock.submissions import exchange
 
-    print(carrying.export_scores(result, out))
+    print(exchange.export_scores(result, out))

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from gaugeblock.compiled.edges.graph import parse_edge
 from gaugeblock.evaluation.ranking import node_stratum
-from gaugeblock.evaluation.scores import SCORES
+from gaugeblock.evaluation.scores import SCORES, ScoreTable
 from gaugeblock.leaderboard.entries import PLACE, Entries, Entry
 from gaugeblock.leaderboard.folders import Contents, Source, read_folders
 from gaugeblock.leaderboard.merging import merge
@@ -28,7 +28,7 @@ MATCHED = 0.5  # share of true edges with a comparator from which on a case coun
 class Track:
     """What methods are ranked by. `score` is one of `gaugeblock.evaluation.scores.SCORES`; chance is 0, the best 1."""
 
-    name: str
+    name: ScoreTable
     title: str
     score: str
     about: str
@@ -84,7 +84,7 @@ class Cell:
 
 @final
 @dataclass(frozen=True)
-class Row:
+class Standing:
     """A method's line on a track: means over cases. Controls, and methods with missing cases, have no rank.
 
     Attributes:
@@ -165,12 +165,12 @@ class Leaderboard:
     """
 
     cases: tuple[CaseRecord, ...]
-    tracks: Mapping[str, tuple[Row, ...]]
+    tracks: Mapping[str, tuple[Standing, ...]]
     notes: tuple[str, ...]
     sources: tuple[Source, ...]
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[Standing, ...]:
         """The track of edges."""
         return self.tracks["edges"]
 
@@ -226,8 +226,8 @@ def leaderboard(cases: Iterable[CaseRecord], results: Iterable[Result], notes: S
     return _leaderboard(Contents((), cases, tuple(make.of(result) for result in results), tuple(notes)))
 
 
-def _leaderboard(given: Contents) -> Leaderboard:
-    merged = merge(given.cases, given.entries, given.notes)
+def _leaderboard(contents: Contents) -> Leaderboard:
+    merged = merge(contents.cases, contents.entries, contents.notes)
     methods = dict.fromkeys(key[0] for key in merged.entries)
     lines = {
         method: tuple(Cell(method, c, merged.entries.get((method, c.id, c.ablation), ())) for c in merged.cases)
@@ -235,10 +235,10 @@ def _leaderboard(given: Contents) -> Leaderboard:
     }
     tracks = {track.name: _rows(track, lines) for track in TRACKS}
     used = {name: rows for name, rows in tracks.items() if name == "edges" or any(row.skill for row in rows)}
-    return Leaderboard(merged.cases, used, merged.notes, given.sources)
+    return Leaderboard(merged.cases, used, merged.notes, contents.sources)
 
 
-def _rows(track: Track, lines: Mapping[str, tuple[Cell, ...]]) -> tuple[Row, ...]:
+def _rows(track: Track, lines: Mapping[str, tuple[Cell, ...]]) -> tuple[Standing, ...]:
     """Complete methods by mean skill, with their ranks, then incomplete ones."""
     columns = zip(*lines.values())
     counts = tuple(
@@ -253,12 +253,12 @@ def _rows(track: Track, lines: Mapping[str, tuple[Cell, ...]]) -> tuple[Row, ...
             if counted and (v := c.score(track.score)) is not None
         ]
         skill = mean_interval(np.array([v for v, _ in known]), [p for _, p in known]) if known else None
-        rows.append(Row(track, method, cells, counts, skill))
+        rows.append(Standing(track, method, cells, counts, skill))
     rows.sort(key=lambda r: (r.incomplete, -(r.skill.estimate if r.skill else -2.0), r.method))
     return tuple(_ranked(rows))
 
 
-def _ranked(rows: Sequence[Row]) -> list[Row]:
+def _ranked(rows: Sequence[Standing]) -> list[Standing]:
     """With ranks; a method shares the rank of the leader of a group it cannot be told from."""
     entered = [row for row in rows if row.skill is not None and not row.incomplete and not row.control]
     if not entered:
@@ -266,7 +266,7 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
     counts = np.array(entered[0].counts)
     programs = [c.case.program for c, counted in zip(entered[0].cells, counts) if counted]
     values = np.array([row.values for row in entered])[:, counts]
-    ranked: dict[str, Row] = {}
+    ranked: dict[str, Standing] = {}
     leader, rank = 0, 1
     for i, (row, ranks) in enumerate(zip(entered, rank_intervals(values, programs))):
         if i and _differ(paired_interval(values[leader], values[i], programs)):

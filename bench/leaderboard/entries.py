@@ -12,12 +12,13 @@ from typing import final
 import numpy as np
 from jaxtyping import Float
 
-from gaugeblock.evaluation.ranking import Found, found
+from gaugeblock.evaluation.ranking import TopEdges, top_edges
 from gaugeblock.evaluation.scores import SCORES
 from gaugeblock.results.records import CaseRecord, Result
+from gaugeblock.results.untrusted import printable
 
-LONGEST_ERROR = 2000
-LARGEST = 1e100
+LONGEST_ERROR = 2000  # characters
+LARGEST_NUMBER = 1e100
 """Numbers from here on are nonsense, and their sums no numbers at all: they count as undefined."""
 PLACE = {name: i for i, name in enumerate(SCORES)}
 """Where a score stands among an entry's values."""
@@ -36,7 +37,7 @@ class Entry:
         values: its scores in the order of `SCORES`, NaN where undefined.
         points: of its faithfulness curve, NaN where undefined.
         taken: places, among positives then negatives of the case, of the edges that the method puts on top.
-        open_places, tied: see `gaugeblock.evaluation.ranking.Found`.
+        open_places, tied: see `gaugeblock.evaluation.ranking.TopEdges`.
     """
 
     method: str
@@ -86,12 +87,12 @@ class Entry:
         """(share of edges in the circuit, faithfulness)."""
         return [(x, None if np.isnan(f) else f) for x, f in self.points.tolist()]
 
-    def found(self, case: CaseRecord) -> Found | None:
+    def top_edges(self, case: CaseRecord) -> TopEdges | None:
         """Hits, misses and false alarms; None where the result holds no scores of this case's edges."""
         if self.taken is None:
             return None
         taken, size = set(self.taken), len(case.positives)
-        return Found(
+        return TopEdges(
             hits=tuple(e for i, e in enumerate(case.positives) if i in taken),
             misses=tuple(e for i, e in enumerate(case.positives) if i not in taken),
             false_alarms=tuple(e for i, e in enumerate(case.negatives, size) if i in taken),
@@ -104,7 +105,7 @@ class Entries:
     """Makes entries; texts that many results share are kept once."""
 
     def __init__(self, cases: Iterable[CaseRecord]) -> None:
-        """`cases`: all records there are, of every version; which edges a method found is read off them."""
+        """`cases`: all records there are, of every version; which edges a method puts on top is read off them."""
         self._cases = {(c.id, c.ablation, c.hash): _scored(c) for c in reversed(list(cases))}
         self._shared: dict[str, Mapping[str, str]] = {}
 
@@ -135,14 +136,14 @@ class Entries:
             versions=self._shared.setdefault(json.dumps(versions), versions),
             commit=_text(result.commit),
             dirty=result.dirty,
-            error=None if result.error is None else printable(result.error[:LONGEST_ERROR]),
+            error=None if result.error is None else printable(result.error, LONGEST_ERROR),
         )
 
-    def _top(self, result: Result) -> tuple[tuple[int, ...], Found] | None:
+    def _top(self, result: Result) -> tuple[tuple[int, ...], TopEdges] | None:
         case, places = self._cases.get((result.case, result.ablation, result.case_hash or ""), (None, {}))
-        if case is None or not places.keys() <= result.edge_scores.keys() or not 0 <= result.noise < LARGEST:
+        if case is None or not places.keys() <= result.edge_scores.keys() or not 0 <= result.noise < LARGEST_NUMBER:
             return None
-        top = found(result.edge_scores, case.positives, case.negatives, signed=result.signed, noise=result.noise)
+        top = top_edges(result.edge_scores, case.positives, case.negatives, signed=result.signed, noise=result.noise)
         return tuple(places[edge] for edge in (*top.hits, *top.false_alarms)), top
 
 
@@ -151,24 +152,17 @@ def _scored(case: CaseRecord) -> tuple[CaseRecord, dict[str, int]]:
     return case, {edge: i for i, edge in enumerate([*case.positives, *case.negatives])}
 
 
-def printable(text: str) -> str:
-    """The text with what no page or file can hold, such as control characters and half characters, made visible."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
 def _text(text: str | None) -> str | None:
     return None if text is None else sys.intern(printable(text))
 
 
 def _numbers(values: Sequence[float | None]) -> Float[np.ndarray, " values"]:
-    found = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
-    return np.where(np.abs(found) < LARGEST, found, np.nan)
+    numbers = np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+    return np.where(np.abs(numbers) < LARGEST_NUMBER, numbers, np.nan)
 
 
 def _cost(value: float | None) -> float | None:
-    return value if value is not None and 0 <= value < LARGEST else None
+    return value if value is not None and 0 <= value < LARGEST_NUMBER else None
 
 
 def _identity(result: Result) -> str:

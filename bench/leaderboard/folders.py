@@ -1,6 +1,5 @@
 """Folders of results, as a run or a submission leaves them, read as things that somebody else may have written."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,14 +7,17 @@ from pathlib import Path
 from typing import TypeVar, final
 
 from gaugeblock.compiled.edges.graph import Place, parse_edge
-from gaugeblock.leaderboard.entries import Entries, Entry, printable
+from gaugeblock.leaderboard.entries import Entries, Entry
 from gaugeblock.programs.errors import FileError, GaugeblockError
-from gaugeblock.results.files import case_paths, read_case, read_result, result_paths
+from gaugeblock.results.files import case_paths, parse_record, result_paths
 from gaugeblock.results.records import CaseRecord, Result
+from gaugeblock.results.untrusted import printable, read_bytes
+from gaugeblock.submissions.manifest import MANIFEST, tensors_beside
+from gaugeblock.submissions.reading import check_files, read_listed, read_manifest
+from gaugeblock.submissions.tensors import read_scores
 
 AnyRecord = TypeVar("AnyRecord")
-LARGEST = 64 * 2**20  # bytes of a file that is still read
-LONGEST_NAME = 300
+LONGEST_NAME = 300  # characters
 
 
 @final
@@ -52,14 +54,14 @@ def read_folders(folders: Sequence[str | Path]) -> Contents:
     cases = [
         case
         for source in sources
-        for case in _readable(case_paths(source.folder), read_case, notes)
+        for case in _readable(case_paths(source.folder), _case, notes)
         if _is_drawable(case, source, notes)
     ]
     make = Entries(cases)
     entries = tuple(
         make.of(result, source.name)
         for source in sources
-        for result in _readable(result_paths(source.folder), _with_scores, notes)
+        for result in _readable(result_paths(source.folder), _result, notes)
         if _is_named(result, source, notes)
     )
     if not cases and not entries:
@@ -69,46 +71,27 @@ def read_folders(folders: Sequence[str | Path]) -> Contents:
     return Contents(sources, tuple(cases), entries, tuple(notes))
 
 
-def read_plain(path: Path, largest: int = LARGEST) -> bytes:
-    """The bytes of a plain file. FileError where it is none, or is too large."""
-    _check_plain(path, largest)
-    try:
-        return path.read_bytes()
-    except OSError as e:
-        raise FileError(f"cannot read {path}: {e.strerror or e}") from e
-
-
-def _check_plain(path: Path, largest: int) -> None:
-    if path.is_symlink() or not path.is_file():
-        raise FileError(f"{path} is no plain file")
-    if path.stat().st_size > largest:
-        raise FileError(f"{path} has more than {largest:,} bytes")
-
-
 def _sources(folders: Sequence[Path], notes: list[str]) -> tuple[Source, ...]:
-    """A submission that is not what its manifest says is left out as a whole."""
-    found: list[tuple[Path, dict[str, str] | None]] = []
+    """The folders that can be read. A submission that is not what its manifest says is left out as a whole."""
+    readable: list[tuple[Path, dict[str, str] | None]] = []
     for folder in folders:
         try:
-            found.append((folder, _submission(folder) if (folder / "manifest.json").exists() else None))
+            readable.append((folder, _submission(folder) if (folder / MANIFEST).exists() else None))
         except FileError as e:
             notes.append(printable(f"left out: the submission in {folder}: {e}"))
-    names = [printable(said["name"] if said else folder.resolve().name) for folder, said in found]
+    names = [printable(said["name"] if said else folder.resolve().name) for folder, said in readable]
     return tuple(
         Source(name if names.count(name) == 1 else f"{name} ({i})", folder, said)
-        for i, (name, (folder, said)) in enumerate(zip(names, found), 1)
+        for i, (name, (folder, said)) in enumerate(zip(names, readable), 1)
     )
 
 
 def _submission(folder: Path) -> dict[str, str]:
     """What the manifest of a submission says, in words. FileError where a file is not the one it names."""
-    from gaugeblock.submissions.reading import check_files, read_manifest
-
     manifest = read_manifest(folder)
     check_files(folder, manifest)
-    for path, record in manifest.files.items():
-        if hashlib.sha256(read_plain(folder / path)).hexdigest() != record.sha256:
-            raise FileError(f"{path} is not the file that was submitted: its hash differs")
+    for path in manifest.files:
+        read_listed(folder, manifest, path)
     said = manifest.disclosure
     return {
         "name": manifest.name,
@@ -122,24 +105,25 @@ def _submission(folder: Path) -> dict[str, str]:
     }
 
 
-def _with_scores(path: Path) -> Result:
+def _case(path: Path) -> CaseRecord:
+    return parse_record(read_bytes(path), str(path), CaseRecord)
+
+
+def _result(path: Path) -> Result:
     """A result; the edge scores of a submission may stand in a file of their own."""
-    result = read_result(path)
+    result = parse_record(read_bytes(path), str(path), Result)
     if result.status != "ok" or result.edge_scores:
         return result
-    outside = path.parents[2] / "edge_scores" / path.parent.name / f"{path.stem}.safetensors"
-    if not outside.exists():
+    tensors = tensors_beside(path)
+    if not tensors.exists():
         return result
-    from gaugeblock.submissions.tensors import read_scores
-
-    edges, nodes = read_scores(read_plain(outside), str(outside))
+    edges, nodes = read_scores(read_bytes(tensors), str(tensors))
     return result.model_copy(update={"edge_scores": edges, "node_scores": nodes})
 
 
 def _readable(paths: Iterable[Path], read: Callable[[Path], AnyRecord], notes: list[str]) -> Iterator[AnyRecord]:
     for path in paths:
         try:
-            _check_plain(path, LARGEST)
             yield read(path)
         except (FileError, OSError, RecursionError) as e:
             reason = f"{path} is nested too deeply" if isinstance(e, RecursionError) else str(e)

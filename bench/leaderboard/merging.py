@@ -36,16 +36,16 @@ def merge(cases: Sequence[CaseRecord], entries: Sequence[Entry], notes: Sequence
     entries = _of_one_metrics_version(entries, notes)
     chosen = _of_one_case_version(cases, entries, notes)
     entries = _of_these_cases(chosen, entries, notes)
-    found: dict[tuple[str, str, str], dict[int, Entry]] = {}
+    by_job: dict[tuple[str, str, str], dict[int, Entry]] = {}
     twice: Counter[tuple[str, str, str]] = Counter()
     for entry in _named(entries, notes):
-        seeds = found.setdefault((entry.method, entry.case, entry.ablation), {})
+        seeds = by_job.setdefault((entry.method, entry.case, entry.ablation), {})
         first = seeds.setdefault(entry.seed, entry)
         if first is not entry:
             twice[entry.method, entry.folder, first.folder] += 1
     for (method, folder, first_folder), n in twice.items():
         notes.append(f"left out: {_results(n)} of {method} in {folder}: {first_folder} has the same jobs already")
-    ordered = {key: tuple(seeds[seed] for seed in sorted(seeds)) for key, seeds in found.items()}
+    ordered = {key: tuple(seeds[seed] for seed in sorted(seeds)) for key, seeds in by_job.items()}
     return Merged(tuple(chosen.values()), ordered, tuple(notes))
 
 

@@ -48,7 +48,7 @@ def pair_intervals(
     names = sorted({p for p, c in zip(programs, counted) if c}, key=str)
     of = np.array([names.index(p) if c else -1 for p, c in zip(programs, counted)])
     member = (of[None, :] == np.arange(len(names))[:, None]).astype(float)  # programs × cases
-    found: dict[tuple[int, int], Interval] = {}
+    intervals: dict[tuple[int, int], Interval] = {}
     for i in range(len(values) - 1):
         difference = np.where(counted, values[i] - values[i + 1 :], np.nan)
         known = np.isfinite(difference)
@@ -58,8 +58,8 @@ def pair_intervals(
             rows = np.flatnonzero((counts > 0).sum(axis=1) == n)
             for j, interval in zip(rows, _intervals(totals[rows], counts[rows], int(n))):
                 if interval is not None:
-                    found[i, i + 1 + int(j)] = interval
-    return found
+                    intervals[i, i + 1 + int(j)] = interval
+    return intervals
 
 
 def _intervals(

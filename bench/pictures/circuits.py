@@ -1,4 +1,4 @@
-"""The circuit: nodes by sublayer from bottom to top, edges with what they carry, and what a method found of them."""
+"""The picture of a circuit: nodes by sublayer, edges with what they carry, and which of them a method finds."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -6,7 +6,7 @@ from typing import Final
 
 from gaugeblock.cases.case import Case
 from gaugeblock.compiled.model import CompiledModel
-from gaugeblock.evaluation.ranking import NOISE, Found, found, noise_floor
+from gaugeblock.evaluation.ranking import NOISE, TopEdges, noise_floor, top_edges
 from gaugeblock.pictures.circuit_drawing import drawing
 from gaugeblock.pictures.svg import COLOURS, MARGIN, SANS, Picture, text_width
 from gaugeblock.results.records import Result
@@ -21,7 +21,7 @@ def circuit(
     noise: float | None = None,
     ignored: bool = False,
 ) -> Picture:
-    """The circuit of a case, or of a model, as a layered graph; edges are labelled with the variables they carry.
+    """Draw the circuit of a case, or of a model, as a layered graph; edges are labelled with the variables they carry.
 
     Of a case the true edges under `ablation` are drawn; of a model, all along which its program passes a variable.
 
@@ -37,10 +37,10 @@ def circuit(
     positives, negatives, unscored = _classes(of, ablation, all_of_them=scores is not None or ignored)
     outcome = None
     if isinstance(scores, Result):
-        outcome = found(scores.edge_scores, positives, negatives, signed=scores.signed, noise=scores.noise)
+        outcome = top_edges(scores.edge_scores, positives, negatives, signed=scores.signed, noise=scores.noise)
     elif scores is not None:
         floor = noise_floor(scores.values(), NOISE["float32"]) if noise is None else noise
-        outcome = found(scores, positives, negatives, signed=signed, noise=floor)
+        outcome = top_edges(scores, positives, negatives, signed=signed, noise=floor)
     kinds = dict.fromkeys(unscored, "ignored") if ignored else {}
     kinds |= dict.fromkeys(positives, "true")
     if outcome is not None:
@@ -77,7 +77,7 @@ def _framed(
     writers: Sequence[str],
     variables: Mapping[str, Sequence[str]],
     operations: Mapping[str, Sequence[str]],
-    outcome: Found | None,
+    outcome: TopEdges | None,
 ) -> Picture:
     """The drawing under a heading and a legend, with a style of its own."""
     picture, parts = drawing(kinds, writers, variables, operations)
@@ -97,8 +97,8 @@ def _framed(
     return Picture(svg, width, height, title)
 
 
-def _legend(kinds: Mapping[str, str], outcome: Found | None) -> tuple[str, float]:
-    """Samples of the lines that are drawn, with their number; and how wide that is."""
+def _legend(kinds: Mapping[str, str], outcome: TopEdges | None) -> tuple[str, float]:
+    """The legend: samples of the lines that are drawn, with their number; and its width."""
     names = {"true hit": "✓ found", "true miss": "○ missed", "alarm": "false alarm", "ignored": "ignored, not scored"}
     counts = {kind: sum(k == kind for k in kinds.values()) for kind in names}
     x, parts = MARGIN / 2, []

@@ -191,10 +191,10 @@ class Canvas:
             width: the text is shortened to it, and is then its own tip.
             upward: read from bottom to top; `x` is then the middle of the line, and `anchor` is along it.
         """
-        shown = text if width is None else shorten(text, width, size, bold=bold, mono=mono)
-        if tip is None and shown != text:
+        fitting = text if width is None else shorten(text, width, size, bold=bold, mono=mono)
+        if tip is None and fitting != text:
             tip = text
-        long = text_width(shown, size, bold=bold, mono=mono)
+        long = text_width(fitting, size, bold=bold, mono=mono)
         before = {"start": 0.0, "middle": long / 2, "end": long}[anchor]
         if upward:
             self._cover(x - 0.6 * size, y - long + before, x + 0.6 * size, y + before)
@@ -203,10 +203,10 @@ class Canvas:
         turn = f' transform="rotate(-90 {_n(x)} {_n(y)})"' if upward else ""
         kind = f"f-{colour}{' bold' if bold else ''}{' mono' if mono else ''}"
         tag = f'text x="{_n(x)}" y="{_n(y)}" dy="0.35em" font-size="{_n(size)}" text-anchor="{anchor}" class="{kind}"'
-        self._add(tag + turn, tip, data, escape(_visible(shown), quote=False))
+        self._add(tag + turn, tip, data, escape(_visible(fitting), quote=False))
 
     def picture(self, title: str, description: str = "") -> Picture:
-        """What is on the canvas.
+        """The picture of what is on the canvas.
 
         Args:
             title, description: for readers who do not see it; neither is drawn.
@@ -230,9 +230,9 @@ class Canvas:
 
     def _add(self, tag: str, tip: str | None, data: dict[str, Any], content: str = "") -> None:
         name = tag.partition(" ")[0]
-        given = "".join(f' data-{k.replace("_", "-")}="{_escaped(str(v))}"' for k, v in data.items())
+        attributes = "".join(f' data-{k.replace("_", "-")}="{_escaped(str(v))}"' for k, v in data.items())
         content += f"<title>{_escaped(tip)}</title>" if tip else ""
-        self.parts.append(f"<{tag}{given}>{content}</{name}>" if content else f"<{tag}{given}/>")
+        self.parts.append(f"<{tag}{attributes}>{content}</{name}>" if content else f"<{tag}{attributes}/>")
 
 
 def text_width(text: str, size: Number = 12, *, bold: bool = False, mono: bool = False) -> float:

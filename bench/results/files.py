@@ -1,9 +1,9 @@
 """The files of a results folder: where each record stands, written whole or not at all."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,21 +13,84 @@ from gaugeblock.results.records import SCHEMA_VERSION, CaseRecord, Result
 
 AnyRecord = TypeVar("AnyRecord", CaseRecord, Result)
 
+_HEAD, _TAIL = 4096, 2048
+"""Bytes at the ends of a file, in which the short fields of a record stand; see `_fields_at_the_ends`."""
+
 
 def write_json(path: str | Path, record: BaseModel) -> None:
-    """Write a record. Whenever the process dies, `path` holds all of it, or what it held before."""
+    """Write a record, whole or not at all."""
     text = json.dumps(record.model_dump(mode="json"), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     write_text(path, text)
 
 
 def read_result(path: str | Path) -> Result:
-    """Raises FileError where the file is missing, damaged, truncated or something else."""
+    """Read the result of a job. FileError where the file is missing, damaged, truncated or something else.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as out:
+    ...     path = result_path(out, "mine", "sort", "resample", seed=0)
+    ...     write_json(path, Result(status="ok", method="mine", case="sort", ablation="resample", seed=0))
+    ...     read_result(path).method
+    'mine'
+    """
     return _read(Path(path), Result)
 
 
 def read_case(path: str | Path) -> CaseRecord:
-    """Raises FileError where the file is missing, damaged, truncated or something else."""
+    """Read the record of a case. FileError where the file is missing, damaged, truncated or something else."""
     return _read(Path(path), CaseRecord)
+
+
+def result_fields(path: str | Path, names: Sequence[str]) -> dict[str, Any] | None:
+    """Some fields of a result as plain data; None where there is no whole result. Fields outside scores are fast."""
+    fields = _fields_at_the_ends(path, b'\n "scores":', b'\n "resamples":')
+    if fields is not None and set(names) <= set(fields):
+        known = fields.get("kind") == "result" and fields.get("schema_version") == SCHEMA_VERSION
+        return {name: fields[name] for name in names} if known else None
+    try:
+        return read_result(path).model_dump(mode="json", include=set(names))
+    except FileError:
+        return None
+
+
+def case_hash(path: str | Path) -> str | None:
+    """The hash in the record of a case; None where there is no whole record."""
+    fields = _fields_at_the_ends(path, b'\n "weights_hash":', None)
+    if fields is not None and isinstance(fields.get("hash"), str):
+        return str(fields["hash"])
+    try:
+        return read_case(path).hash
+    except FileError:
+        return None
+
+
+def _fields_at_the_ends(path: str | Path, until: bytes, since: bytes | None) -> dict[str, Any] | None:
+    """The fields of a record before the line `until` and from the line `since` on, as far as both stand near an end.
+
+    The order of fields is that of the record's class. Lines of a record begin with one space at its top level and with
+    more inside, and a string holds no line break, so these lines are what they look like. None where that does not
+    work: then read all of it.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            head = file.read(_HEAD)
+            file.seek(max(0, file.seek(0, 2) - _TAIL))
+            tail = file.read(_TAIL)
+    except OSError:
+        return None
+    first, marker, _ = head.partition(until)
+    if not marker or not tail.endswith(b"\n}\n"):
+        return None
+    try:
+        fields = json.loads(first.rstrip(b",") + b"}")
+        if since is not None:
+            _, marker, last = tail.rpartition(since)
+            if not marker:
+                return None
+            fields |= json.loads(b"{" + since + last)
+    except ValueError:
+        return None
+    return dict(fields)
 
 
 def holds_case(path: str | Path, case_hash: str) -> bool:
@@ -39,7 +102,11 @@ def holds_case(path: str | Path, case_hash: str) -> bool:
 
 
 def case_path(out: str | Path, case: str, ablation: str) -> Path:
-    """Where a run writes the record of a case."""
+    """Where a run writes the record of a case.
+
+    >>> print(case_path("out", "sort/permute+pad#1", "donor"))
+    out/cases/sort-permute+pad-1.donor.json
+    """
     return Path(out) / "cases" / f"{_slug(case)}.{ablation}.json"
 
 
@@ -54,7 +121,11 @@ def certificate_path(out: str | Path, case: str, ablations: Sequence[str]) -> Pa
 
 
 def result_path(out: str | Path, method: str, case: str, ablation: str, seed: int) -> Path:
-    """Where a run writes the result of a job. Names are never parsed: the record says what it is of."""
+    """Where a run writes the result of a job. Names are never parsed: the record says what it is of.
+
+    >>> print(result_path("out", "eap_ig", "sort@v10n20/permute+pad#3", "resample", seed=0))
+    out/results/eap_ig/sort@v10n20-permute+pad-3.resample.s0.json
+    """
     return Path(out) / "results" / _slug(method) / f"{_slug(case)}.{ablation}.s{seed}.json"
 
 
@@ -86,21 +157,36 @@ def _slug(name: str) -> str:
 
 
 def _read(path: Path, model: type[AnyRecord]) -> AnyRecord:
-    kind = model.model_fields["kind"].default
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        return parse_record(path.read_bytes(), str(path), model)
     except OSError as e:
         raise FileError(f"cannot read {path}: {e.strerror or e}") from e
-    except ValueError as e:
-        raise FileError(f"{path} is damaged or truncated, no whole JSON file: {e}") from e
-    if not isinstance(data, dict) or data.get("kind") != kind:
-        raise FileError(f"{path} is no {kind} record of gaugeblock")
-    if data.get("schema_version") != SCHEMA_VERSION:
-        version = data.get("schema_version")
-        raise FileError(f"{path} has schema version {version!r}; this gaugeblock reads version {SCHEMA_VERSION}")
+
+
+def parse_record(data: bytes, where: str, model: type[AnyRecord]) -> AnyRecord:
+    """The record in the content of a file, which messages call `where`. FileError where it is damaged or another."""
     try:
-        return model.model_validate(data)
+        fields = json.loads(data.decode("utf-8"))
+    except ValueError as e:
+        raise FileError(f"{where} is damaged or truncated, no whole JSON file: {e}") from e
+    check_kind(fields, where, model)
+    try:
+        return model.model_validate(fields)
     except ValidationError as e:
-        first = e.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise FileError(f"{path} is no valid {kind} record: {where}: {first['msg']}") from e
+        kind = model.model_fields["kind"].default
+        raise FileError(f"{where} is no valid {kind} record: {first_problem(e)}") from e
+
+
+def check_kind(data: Any, where: str, model: type[BaseModel]) -> None:
+    """FileError where the data are no record of this kind, or one that another gaugeblock reads."""
+    kind, ours = model.model_fields["kind"].default, model.model_fields["schema_version"].default
+    if not isinstance(data, dict) or data.get("kind") != kind:
+        raise FileError(f"{where} is no {kind} record of gaugeblock")
+    if (version := data.get("schema_version")) != ours:
+        raise FileError(f"{where} has schema version {repr(version)[:80]}; this gaugeblock reads version {ours}")
+
+
+def first_problem(error: ValidationError, written: Callable[[str], str] = str) -> str:
+    """The first thing that is wrong with a record, as one clause; `written` is how the place is put."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{written('.'.join(map(str, first['loc'])))}: {first['msg']}"

@@ -1,10 +1,12 @@
-"""Reading a folder that somebody else has written: nothing is followed, unpacked, unpickled or run, and nothing is read
-before its size is known."""
+"""Reading what somebody else has written: nothing is followed, unpacked, unpickled or run, nothing is read before its
+size is known, and no text drives a terminal or breaks a page."""
 
+import errno
 import json
 import math
 import os
 import stat
+import unicodedata
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gaugeblock.programs.errors import FileError
-from gaugeblock.submissions.manifest import inert_text
+from gaugeblock.results.files import check_kind, first_problem
 
 MAX_FILES = 100_000
 MAX_FILE = 64 * 2**20  # bytes
@@ -29,11 +31,38 @@ NOT_OURS = (".git", ".gitattributes", ".cache")
 
 Record = TypeVar("Record", bound=BaseModel)
 
+_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that turn the direction of writing."""
 
-def shown(value: object) -> str:
-    """A value as it can be repeated in a message: escaped, and short."""
+
+def quoted(value: object) -> str:
+    """The value as a message can repeat it: escaped, and short.
+
+    >>> quoted("two\\nlines")
+    "'two\\\\nlines'"
+    """
     text = repr(value[:200] if isinstance(value, str) else value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def printable(text: str, longest: int | None = None, kept: str = "\n") -> str:
+    """The text with what no terminal, page or file can hold made visible; `kept` are control characters that stay.
+
+    >>> printable("red: \\x1b[31m")
+    'red: \N{REPLACEMENT CHARACTER}[31m'
+    """
+    text = text[:longest]
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def inert_text(text: str) -> str:
+    """The text itself. ValueError where it holds characters that drive a terminal or turn the direction of writing."""
+    for character in text:
+        if character in _TURNS or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"):
+            raise ValueError(f"the character U+{ord(character):04X} is not possible in a text")
+    return text
 
 
 def file_sizes(folder: Path) -> dict[str, int]:
@@ -41,58 +70,61 @@ def file_sizes(folder: Path) -> dict[str, int]:
 
     FileError where anything is no plain file or folder, and where there is too much of anything.
     """
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     open_folders = [(folder, "", 1)]
     while open_folders:
         here, prefix, level = open_folders.pop()
         entries = _entries(here)
         if level > 1 and not entries:
-            raise FileError(f"{shown(prefix)} is an empty folder, which belongs to no submission")
+            raise FileError(f"{quoted(prefix)} is an empty folder, which belongs to no submission")
         for name, status in entries:
             path = prefix + name
             if stat.S_ISLNK(status.st_mode):
-                raise FileError(f"{shown(path)} is a symbolic link; a submission holds plain files only")
+                raise FileError(f"{quoted(path)} is a symbolic link; a submission holds plain files only")
             if level == 1 and name in NOT_OURS:
                 continue
             if stat.S_ISDIR(status.st_mode):
                 if level >= MAX_LEVELS:
-                    raise FileError(f"{shown(path)} is nested too deeply: files stand at most {MAX_LEVELS} levels deep")
+                    raise FileError(f"{quoted(path)} is nested too deeply: files stand at most {MAX_LEVELS} deep")
                 open_folders.append((here / name, f"{path}/", level + 1))
             elif not stat.S_ISREG(status.st_mode):
-                raise FileError(f"{shown(path)} is neither a plain file nor a folder")
+                raise FileError(f"{quoted(path)} is neither a plain file nor a folder")
             elif status.st_size > MAX_FILE:
-                raise FileError(f"{shown(path)} has {status.st_size} bytes; at most {MAX_FILE} are read")
+                raise FileError(f"{quoted(path)} has {status.st_size} bytes; at most {MAX_FILE} are read")
             else:
-                found[path] = status.st_size
-        if max(len(found), len(entries)) > MAX_FILES or sum(found.values()) > MAX_FOLDER:
+                sizes[path] = status.st_size
+        if max(len(sizes), len(entries)) > MAX_FILES or sum(sizes.values()) > MAX_FOLDER:
             raise FileError(f"the folder holds more than {MAX_FILES} files, or more than {MAX_FOLDER} bytes")
-    return found
+    return sizes
 
 
 def _entries(folder: Path) -> list[tuple[str, os.stat_result]]:
     """Name and status of what stands in a folder, no links followed; one more than may be, where there is too much."""
     try:
         with os.scandir(folder) as entries:
-            found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in islice(entries, MAX_FILES + 1)]
+            some = [(entry.name, entry.stat(follow_symlinks=False)) for entry in islice(entries, MAX_FILES + 1)]
     except OSError as e:
-        raise FileError(f"cannot read the folder {shown(str(folder))}: {e.strerror or e}") from e
-    return sorted(found, key=lambda entry: entry[0])
+        raise FileError(f"cannot read the folder {quoted(str(folder))}: {e.strerror or e}") from e
+    return sorted(some, key=lambda entry: entry[0])
 
 
-def read_bytes(folder: Path, path: str) -> bytes:
-    """The content of a file of the folder. FileError where it is missing, a link, no plain file, or too large."""
+def read_bytes(path: Path, name: str | None = None, largest: int = MAX_FILE) -> bytes:
+    """The content of a plain file, called `name` in messages. FileError where it is missing, a link, or too large."""
+    name = quoted(str(path) if name is None else name)
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with os.fdopen(os.open(folder / path, flags), "rb") as file:
+        with os.fdopen(os.open(path, flags), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise FileError(f"{shown(path)} is not a plain file")
-            data = file.read(MAX_FILE + 1)
+                raise FileError(f"{name} is no plain file")
+            data = file.read(largest + 1)
     except OSError as e:
-        raise FileError(f"cannot read {shown(path)}: {e.strerror or e}") from e
+        if e.errno == errno.ELOOP:
+            raise FileError(f"{name} is no plain file: it is a symbolic link") from e
+        raise FileError(f"cannot read {name}: {e.strerror or e}") from e
     except ValueError as e:
-        raise FileError(f"cannot read {shown(path)}: {e}") from e
-    if len(data) > MAX_FILE:
-        raise FileError(f"{shown(path)} has more than {MAX_FILE} bytes")
+        raise FileError(f"cannot read {name}: {e}") from e
+    if len(data) > largest:
+        raise FileError(f"{name} has more than {largest:,} bytes")
     return data
 
 
@@ -128,26 +160,20 @@ def strict_json(data: bytes, where: str, max_string: int = MAX_STRING) -> Any:
 def read_record(data: bytes, where: str, model: type[Record]) -> Record:
     """A record from strict JSON, with nothing converted. FileError with the first thing that is wrong."""
     value = strict_json(data, where)
-    kind, version = model.model_fields["kind"].default, model.model_fields["schema_version"].default
-    if not isinstance(value, dict) or value.get("kind") != kind:
-        raise FileError(f"{where} is no {kind} record of gaugeblock")
-    if value.get("schema_version") != version:
-        given = shown(value.get("schema_version"))
-        raise FileError(f"{where} has schema version {given}; this gaugeblock reads version {version}")
+    check_kind(value, where, model)
     try:
         return model.model_validate_json(data, strict=True)
     except ValidationError as e:
-        first = e.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise FileError(f"{where} is no valid {kind} record: {shown(place)}: {first['msg']}") from None
+        kind = model.model_fields["kind"].default
+        raise FileError(f"{where} is no valid {kind} record: {first_problem(e, quoted)}") from None
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    once = dict(pairs)
+    if len(once) < len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {shown(twice)} stands twice in one object")
-    return found
+        raise ValueError(f"the key {quoted(twice)} stands twice in one object")
+    return once
 
 
 def _no_number(text: str) -> NoReturn:
@@ -156,13 +182,13 @@ def _no_number(text: str) -> NoReturn:
 
 def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
-        raise ValueError(f"the number {shown(text)} is infinite")
+        raise ValueError(f"the number {quoted(text)} is infinite")
     return value
 
 
 def _integer(text: str) -> int:
     if len(text) > MAX_DIGITS:
-        raise ValueError(f"the integer {shown(text)} has {len(text)} digits; at most {MAX_DIGITS} are possible")
+        raise ValueError(f"the integer {quoted(text)} has {len(text)} digits; at most {MAX_DIGITS} are possible")
     return int(text)
 
 
@@ -174,7 +200,7 @@ def _check_texts(value: Any, max_string: int) -> None:
         if isinstance(item, str):
             if len(item) > max_string:
                 raise ValueError(
-                    f"the text {shown(item)} has {len(item)} characters; at most {max_string} are possible"
+                    f"the text {quoted(item)} has {len(item)} characters; at most {max_string} are possible"
                 )
             inert_text(item)
         elif isinstance(item, dict | list):
@@ -184,7 +210,7 @@ def _check_texts(value: Any, max_string: int) -> None:
                 for key in item:
                     if len(key) > MAX_KEY:
                         raise ValueError(
-                            f"the key {shown(key)} has {len(key)} characters; at most {MAX_KEY} are possible"
+                            f"the key {quoted(key)} has {len(key)} characters; at most {MAX_KEY} are possible"
                         )
                     inert_text(key)
             waiting += [(part, level + 1) for part in (item.values() if isinstance(item, dict) else item)]

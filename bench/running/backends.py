@@ -12,8 +12,8 @@ from gaugeblock.running.devices import devices_of
 
 BACKENDS = ("loky", "threading", "dask", "ray")
 CLUSTERS = {"dask": "distributed", "ray": "ray"}
-ANSWER = 10  # seconds for a scheduler
-WAIT = 60  # seconds for the first worker of a cluster
+SECONDS_FOR_SCHEDULER = 10  # to answer
+SECONDS_FOR_WORKER = 60  # until the first one of a cluster is there
 
 Task = Callable[[], None]
 
@@ -102,16 +102,16 @@ def _dask(workers: int, address: str | None, device: str) -> Iterator[Pool]:
 
     needs = {} if device == "cpu" else {"GPU": 1}
     # A task that takes two workers down is looked at; a worker that dies is replaced, however often it does so.
-    own = {"distributed.scheduler.allowed-failures": 1, "distributed.deploy.lost-worker-timeout": "1 day"}
+    settings = {"distributed.scheduler.allowed-failures": 1, "distributed.deploy.lost-worker-timeout": "1 day"}
     with ExitStack() as stack:
         cluster: Any = address
         try:
             if address is None:
-                stack.enter_context(dask.config.set(own))
+                stack.enter_context(dask.config.set(settings))
                 cluster = stack.enter_context(
                     LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, resources=needs)
                 )
-            client = stack.enter_context(Client(cluster, set_as_default=False, timeout=ANSWER))
+            client = stack.enter_context(Client(cluster, set_as_default=False, timeout=SECONDS_FOR_SCHEDULER))
         except (OSError, ValueError) as e:
             raise GaugeblockError(f"no Dask scheduler can be reached at {address or 'this machine'}: {e}") from e
         _wait_for_workers(client, address)
@@ -127,9 +127,11 @@ def _dask(workers: int, address: str | None, device: str) -> Iterator[Pool]:
 
 def _wait_for_workers(client: Any, address: str | None) -> None:
     try:
-        client.wait_for_workers(1, timeout=WAIT)
+        client.wait_for_workers(1, timeout=SECONDS_FOR_WORKER)
     except TimeoutError:
-        raise GaugeblockError(f"the Dask cluster at {address} has had no worker for {WAIT} s; start some") from None
+        raise GaugeblockError(
+            f"the Dask cluster at {address} has had no worker for {SECONDS_FOR_WORKER} s; start some"
+        ) from None
 
 
 def _gpus(client: Any) -> dict[str, int]:

@@ -13,20 +13,20 @@ from gaugeblock.programs.errors import GaugeblockError
 _FORM = re.compile(r"cpu|cuda(:\d+)?")
 
 
-def chosen_device(given: str, *, here: bool = True) -> str:
+def chosen_device(asked: str, *, here: bool = True) -> str:
     """The device that was asked for; "auto" is "cuda" where this machine has CUDA devices, else "cpu".
 
     Args:
-        given: "cpu", "cuda" (all devices of a machine), "cuda:1" (that one) or "auto".
+        asked: "cpu", "cuda" (all devices of a machine), "cuda:1" (that one) or "auto".
         here: whether the jobs run on this machine, so that what it lacks is an error now.
     """
-    if given == "auto":
+    if asked == "auto":
         return "cuda" if visible_devices() else "cpu"
-    if not _FORM.fullmatch(given):
-        raise GaugeblockError(f"device {given[:40]!r} is not possible; give cpu, cuda, cuda:0, cuda:1, … or auto")
+    if not _FORM.fullmatch(asked):
+        raise GaugeblockError(f"device {asked[:40]!r} is not possible; give cpu, cuda, cuda:0, cuda:1, … or auto")
     if here:
-        devices_of(given)
-    return given
+        devices_of(asked)
+    return asked
 
 
 def devices_of(device: str) -> tuple[str, ...]:
@@ -34,11 +34,11 @@ def devices_of(device: str) -> tuple[str, ...]:
     if device == "cpu":
         return ("cpu",)
     there = visible_devices()
-    found = there if device == "cuda" else tuple(d for d in there if d == device)
-    if not found:
+    chosen = there if device == "cuda" else tuple(d for d in there if d == device)
+    if not chosen:
         has = f"its CUDA devices are {', '.join(there)}" if there else "it has no CUDA device that torch can use"
         raise GaugeblockError(f"device {device!r} is not on this machine: {has}")
-    return found
+    return chosen
 
 
 def visible_devices() -> tuple[str, ...]:
@@ -59,15 +59,15 @@ def held_device(device: str) -> Iterator[str]:
         return
     from filelock import FileLock, Timeout
 
-    locks = {found: FileLock(_lock_file(found)) for found in devices_of(device)}
+    locks = {one: FileLock(_lock_file(one)) for one in devices_of(device)}
     while True:
-        for found, lock in locks.items():
+        for free, lock in locks.items():
             try:
                 lock.acquire(timeout=0)
             except Timeout:
                 continue
             try:
-                yield found
+                yield free
             finally:
                 lock.release()
             return
@@ -75,7 +75,7 @@ def held_device(device: str) -> Iterator[str]:
 
 
 def _lock_file(device: str) -> Path:
-    """The same for one piece of hardware in all processes, though each may count its visible devices from 0."""
+    """One file for one piece of hardware in all processes, though each may count its visible devices from 0."""
     visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     index = int(device.partition(":")[2])
     name = visible[index] if index < len(visible) else str(index)

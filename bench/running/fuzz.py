@@ -22,13 +22,13 @@ from gaugeblock.programs.generation.shrinking import shrink
 from gaugeblock.programs.program import Program
 from gaugeblock.running.threads import JobTimeout, one_thread, time_limit
 
-ENUMERATED: Final = 3_000
+MAX_INPUTS_ENUMERATED: Final = 3_000
 """Spaces of up to so many inputs are compared in full."""
 
-SAMPLED: Final = 300
+INPUTS_SAMPLED: Final = 300
 """How many inputs are drawn of larger spaces."""
 
-CHUNK: Final = 10
+PROGRAMS_PER_TASK: Final = 10
 
 TIME_LIMIT: Final = 60
 """Seconds after which compiling and running a program counts as a crash. Unix only."""
@@ -36,7 +36,7 @@ TIME_LIMIT: Final = 60
 Kind = Literal["ok", "float64", "refused", "mismatch", "crash"]
 """float64: exact, but what float32 could do to it cannot be bounded well enough."""
 
-EXACT: Final[tuple[Kind, ...]] = ("ok", "float64")
+EXACT_KINDS: Final[tuple[Kind, ...]] = ("ok", "float64")
 
 
 @final
@@ -109,7 +109,7 @@ class Report:
 @final
 @dataclass(frozen=True)
 class _Result:
-    """Of one comparison."""
+    """The result of one comparison; `example` is an input, what is expected and what came out."""
 
     kind: Kind
     message: str = ""
@@ -141,7 +141,7 @@ def fuzz(
     start = time.perf_counter()
     seeds = [seed * 1_000_000 + i for i in range(n)]
     outcomes = sorted(_outcomes(seeds, workers, tuple(without), progress), key=lambda o: o.seed)
-    compared = [o for o in outcomes if o.kind in (*EXACT, "mismatch")]
+    compared = [o for o in outcomes if o.kind in (*EXACT_KINDS, "mismatch")]
     used = Counter(name for o in compared for name in o.constructs)
     kinds = Counter(o.kind for o in outcomes)
     return Report(
@@ -161,7 +161,7 @@ def _outcomes(seeds: list[int], workers: int, without: tuple[str, ...], progress
     from joblib import Parallel, delayed
     from tqdm import tqdm
 
-    chunks = [seeds[i : i + CHUNK] for i in range(0, len(seeds), CHUNK)]
+    chunks = [seeds[i : i + PROGRAMS_PER_TASK] for i in range(0, len(seeds), PROGRAMS_PER_TASK)]
     parallel = Parallel(n_jobs=workers, return_as="generator_unordered")
     with tqdm(total=len(seeds), disable=not progress, unit="program") as bar:
         for done in parallel(delayed(_chunk)(chunk, without) for chunk in chunks):
@@ -190,7 +190,7 @@ def _outcome(seed: int, without: tuple[str, ...]) -> Outcome:
 
 def report_text(report: Report) -> str:
     """The report as text: coverage, outcomes, reasons of refusals, and each minimal program that fails."""
-    compared = max(1, sum(report.outcomes[kind] for kind in (*EXACT, "mismatch")))
+    compared = max(1, sum(report.outcomes[kind] for kind in (*EXACT_KINDS, "mismatch")))
     lines = [f"{'construct':24}{'programs':>10}{'share':>8}"]
     lines += [f"{name:24}{used:10,}{used / compared:8.1%}" for name, used in report.coverage.items()]
     lines += ["", f"{report.n:,} programs of seed {report.seed}, {report.inputs:,} inputs, {report.seconds:.0f} s"]
@@ -243,11 +243,11 @@ def _compare(program: Program) -> _Result:
 
 def inputs_of(program: Program) -> list[list[Any]]:
     """Every input, shortest first, or a sample that holds short, long and uniform ones, sorted by length."""
-    found = program.domain.enumerate(program.vocab, program.max_len, ENUMERATED)
-    if found is not None:
-        return list(found)
+    every = program.domain.enumerate(program.vocab, program.max_len, MAX_INPUTS_ENUMERATED)
+    if every is not None:
+        return list(every)
     rng = np.random.default_rng(0)
-    inputs = program.sample(rng, SAMPLED)
+    inputs = program.sample(rng, INPUTS_SAMPLED)
     if not program.graph:
         inputs += [[x] * n for x in program.vocab for n in (1, program.max_len)]
         picks = rng.integers(len(program.vocab), size=(20, program.max_len))
@@ -277,9 +277,9 @@ def _minimal(seed: int, program: Program, result: _Result) -> Failure:
         return again.kind == result.kind and _reason(again.message) == _reason(result.message)
 
     smallest = shrink(program, fails)
-    found = compare(smallest)
-    shown = [None if x is None else repr(x) for x in found.example or (None, None, None)]
-    return Failure(seed, found.kind, found.message, smallest.source, *shown)
+    again = compare(smallest)
+    example = [None if x is None else repr(x) for x in again.example or (None, None, None)]
+    return Failure(seed, again.kind, again.message, smallest.source, *example)
 
 
 def _reason(message: str) -> str:

@@ -15,10 +15,10 @@ from gaugeblock.programs.printing import value_text
 from gaugeblock.results.files import picture_path
 from gaugeblock.results.records import CasePicture
 
-LARGEST: Final = 400_000
-"""Characters of a picture that a report still shows."""
+MAX_PICTURE_CHARACTERS: Final = 400_000
+"""Characters of the largest picture that a report still shows."""
 
-LENGTH: Final = 5
+MAX_INPUT_LENGTH: Final = 5
 """Tokens of the input that is shown, where the pairs have one so short."""
 
 
@@ -29,21 +29,21 @@ def write_pictures(case: Case, out: str | Path) -> list[CasePicture]:
     """
     xs = shown_input(case)
     words = " ".join(map(value_text, xs))
-    found = []
+    pictures = []
     for kind, caption, draw in _kinds(case, xs):
         try:
             picture = draw()
         except GaugeblockError as e:
-            found.append(CasePicture(kind=kind, caption=caption.format(words), missing=str(e)))
+            pictures.append(CasePicture(kind=kind, caption=caption.format(words), missing=str(e)))
             continue
         missing = None
-        if len(picture.svg) > LARGEST:
+        if len(picture.svg) > MAX_PICTURE_CHARACTERS:
             command = f"gaugeblock show {case.id} --picture {kind} -o {kind}.svg"
             missing = f"With {len(picture.svg) // 1000:,} kB it is too large to be shown here; `{command}` draws it."
         else:
             write_text(picture_path(out, case.id, kind), picture.svg)
-        found.append(CasePicture(kind=kind, caption=caption.format(words), missing=missing, width=picture.width))
-    return found
+        pictures.append(CasePicture(kind=kind, caption=caption.format(words), missing=missing, width=picture.width))
+    return pictures
 
 
 def _kinds(case: Case, xs: list[Any]) -> list[tuple[str, str, Callable[[], Picture]]]:
@@ -76,7 +76,7 @@ def shown_input(case: Case) -> list[Any]:
     tokens, model = case.pairs.clean, case.model
     vocab = model.lowered.vocab
     inputs = [[vocab[i] for i in row[row < model.bos].tolist()] for row in tokens]
-    longest = max(min(map(len, inputs)), LENGTH)
+    longest = max(min(map(len, inputs)), MAX_INPUT_LENGTH)
     inputs = [xs for xs in inputs if len(xs) <= longest]
     outputs = case.program.batch(inputs)
     varied = [(len(set(ys)), len(set(xs)), len(xs)) for xs, ys in zip(inputs, outputs, strict=True)]

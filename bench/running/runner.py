@@ -15,20 +15,23 @@ from typing import TYPE_CHECKING, final, overload
 from uuid import uuid4
 
 from gaugeblock.compiled.writing import write_text
-from gaugeblock.programs.errors import FileError, GaugeblockError, UnknownName
+from gaugeblock.evaluation.scores import check_resamples
+from gaugeblock.programs.errors import FileError, GaugeblockError, check_seed
 from gaugeblock.results.files import read_result, remove_leftovers
 from gaugeblock.results.records import Result
 from gaugeblock.running.backends import CLUSTERS, Pool, checked, opened
 from gaugeblock.running.devices import chosen_device
-from gaugeblock.running.jobs import Given, Job, pending, started
-from gaugeblock.running.workers import BUILDING, Place, record, run_case
+from gaugeblock.running.jobs import Job, pending, started
+from gaugeblock.running.workers import BUILDING, WorkPlace, record, run_case
 from gaugeblock.suites.suites import case_ids
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from gaugeblock.evaluation.entrants import MethodLike
+
 DIED = "its process died: killed by the system, or out of memory"
-SIGN = ".run.{}.sign"
+SIGN_FILE = ".run.{}.sign"
 
 
 @final
@@ -56,7 +59,7 @@ class Results(Sequence[Result]):
 
 
 def run(
-    methods: Sequence[Given],
+    methods: Sequence["MethodLike"],
     suite: str | Sequence[str],
     out: str | Path,
     ablation: str = "resample",
@@ -94,8 +97,8 @@ def run(
         GaugeblockError: something is impossible about the run as a whole; nothing has run then. Or its cluster or
             a shared folder was lost; what is done is kept.
     """
-    if wrong := [seed for seed in seeds if seed < 0]:
-        raise GaugeblockError(f"the seed {wrong[0]} is negative; seeds are 0, 1, 2, ...")
+    for seed in seeds:
+        check_seed(seed)
     checked(backend, address)
     if backend == "threading" and time_limit is not None:
         raise GaugeblockError("a time limit needs processes as workers, not threads; leave it out, or use 'loky'")
@@ -112,7 +115,7 @@ def run(
                 if started(job) is not None:  # by a run that was killed: it says nothing about this one
                     Path(job.file).unlink()
             with opened(backend, workers, address, device) as pool, _sign(jobs[0].out, backend) as sign:
-                lost = _run_all(todo, pool, Place(device, sign), split=backend != "threading")
+                lost = _run_all(todo, pool, WorkPlace(device, sign), split=backend != "threading")
             for job in lost:  # again: a cluster may have had one more worker at it than it knew
                 if started(job) is not None:
                     record(job, "error", DIED)
@@ -122,7 +125,7 @@ def run(
 
 
 def _plan(
-    methods: Sequence[Given],
+    methods: Sequence["MethodLike"],
     suite: str | Sequence[str],
     out: str | Path,
     ablation: str,
@@ -131,15 +134,13 @@ def _plan(
     resamples: int,
 ) -> list[Job]:
     """All jobs, case by case. What can be known to be wrong is refused here, before anything runs."""
-    from gaugeblock.cases.truth import ABLATIONS
     from gaugeblock.evaluation.entrants import entrant
+    from gaugeblock.methods.engine.ablation import check_ablation
 
-    if ablation not in ABLATIONS:
-        raise UnknownName("ablation", ablation, ABLATIONS)
+    check_ablation(ablation)
     if time_limit is not None and not (time_limit > 0 and hasattr(signal, "setitimer")):
         raise GaugeblockError(f"a time limit of {time_limit} s is impossible: positive, and on a Unix system only")
-    if resamples < 0 or resamples == 1:
-        raise GaugeblockError(f"{resamples} resamples cannot be compared; give 0, or at least 2")
+    check_resamples(resamples)
     methods = [methods] if isinstance(methods, str) else methods
     ids = case_ids([suite] if isinstance(suite, str) else suite)
     if not (methods and ids and seeds):
@@ -161,7 +162,7 @@ def _plan(
     return jobs
 
 
-def _anywhere(method: Given) -> Given:
+def _anywhere(method: "MethodLike") -> "MethodLike":
     """A "file.py:function" that means the same in a worker, which need not be in this folder."""
     if not isinstance(method, str):
         return method
@@ -175,9 +176,9 @@ def _sign(out: str, backend: str) -> Iterator[str | None]:
     if backend not in CLUSTERS:
         yield None
         return
-    for left in Path(out).glob(SIGN.format("*")):
+    for left in Path(out).glob(SIGN_FILE.format("*")):
         left.unlink(missing_ok=True)
-    path = Path(out) / SIGN.format(uuid4().hex)
+    path = Path(out) / SIGN_FILE.format(uuid4().hex)
     write_text(path, "A run is writing to this folder; its workers look for this file.\n")
     try:
         yield str(path)
@@ -185,7 +186,7 @@ def _sign(out: str, backend: str) -> Iterator[str | None]:
         path.unlink(missing_ok=True)
 
 
-def _run_all(jobs: list[Job], pool: Pool, place: Place, split: bool) -> list[Job]:
+def _run_all(jobs: list[Job], pool: Pool, place: WorkPlace, split: bool) -> list[Job]:
     """Runs jobs; returns those that took their process down."""
     import torch
     from tqdm import tqdm
@@ -209,7 +210,7 @@ def _run_all(jobs: list[Job], pool: Pool, place: Place, split: bool) -> list[Job
     return died
 
 
-def _run_tasks(tasks: list[list[Job]], pool: Pool, place: Place, bar: "tqdm") -> list[list[Job]]:
+def _run_tasks(tasks: list[list[Job]], pool: Pool, place: WorkPlace, bar: "tqdm") -> list[list[Job]]:
     """Runs tasks; returns those that a worker's death has left without an end."""
     left = dict(enumerate(tasks))
     with warnings.catch_warnings():
@@ -222,7 +223,7 @@ def _run_tasks(tasks: list[list[Job]], pool: Pool, place: Place, bar: "tqdm") ->
     return list(left.values())
 
 
-def _run_alone(task: list[Job], pool: Pool, place: Place, bar: "tqdm") -> list[Job]:
+def _run_alone(task: list[Job], pool: Pool, place: WorkPlace, bar: "tqdm") -> list[Job]:
     """Runs the jobs of one case. Where its process dies, the job that was under way is recorded, and the rest goes on.
 
     Returns those that took their process down.

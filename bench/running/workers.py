@@ -20,7 +20,7 @@ RUNNING = "its process ended before it was done"
 
 @final
 @dataclass(frozen=True)
-class Place:
+class WorkPlace:
     """Where jobs run.
 
     Attributes:
@@ -32,7 +32,7 @@ class Place:
     sign: str | None = None
 
 
-def run_case(jobs: list[Job], place: Place) -> None:
+def run_case(jobs: list[Job], place: WorkPlace) -> None:
     """The jobs of one case. Those that are done are left alone, so that a task can be given to another worker.
 
     Raises GaugeblockError where this machine lacks the results folder or the device.

@@ -2,29 +2,19 @@
 
 import hashlib
 import json
-import unicodedata
-from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from pathlib import PurePath, PurePosixPath
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from gaugeblock.results.files import case_path, result_path
+from gaugeblock.results.untrusted import inert_text
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST, CARD, TABLE, CODE = "manifest.json", "README.md", "scores.jsonl", "method.py"
 MAX_JOBS = 30_000
 IMPORTED = "imported"
 """The `method_source` of results whose scores were read from a file of another tool."""
-
-_TURNS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-
-def inert_text(text: str) -> str:
-    """The text itself. ValueError where it holds characters that drive a terminal or turn the direction of writing."""
-    for character in text:
-        if character in _TURNS or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"):
-            raise ValueError(f"the character U+{ord(character):04X} is not possible in a text")
-    return text
 
 
 def _one_line(text: str) -> str:
@@ -39,6 +29,7 @@ def _web_address(text: str) -> str:
     return text
 
 
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
 Line = Annotated[str, Field(max_length=500), AfterValidator(_one_line)]
 Text = Annotated[str, Field(max_length=10_000), AfterValidator(inert_text)]
@@ -120,15 +111,15 @@ class Manifest(_Record):
 
     def expected_files(self) -> set[str]:
         """The paths of all files that belong into the folder, the manifest aside: these and no others."""
-        found = {CARD, TABLE} | ({CODE} if self.function is not None else set())
-        found |= {case_file(case, ablation) for case in self.cases for ablation in self.ablations}
+        paths = {CARD, TABLE} | ({CODE} if self.function is not None else set())
+        paths |= {case_file(case, ablation) for case in self.cases for ablation in self.ablations}
         for job in self.jobs:
-            found.add(result_file(self.method, *job))
+            paths.add(result_file(self.method, *job))
             if self.scores == "safetensors":
-                found.add(tensor_file(self.method, *job))
-        return found
+                paths.add(tensor_file(self.method, *job))
+        return paths
 
-    def own_digest(self) -> str:
+    def right_digest(self) -> str:
         """What `digest` has to be."""
         text = json.dumps(self.model_dump(mode="json", exclude={"digest"}), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
@@ -145,6 +136,10 @@ def result_file(method: str, case: str, ablation: str, seed: int) -> str:
 
 
 def tensor_file(method: str, case: str, ablation: str, seed: int) -> str:
-    """Path of a result's edge and node scores in the folder."""
-    path = PurePosixPath("edge_scores", *PurePosixPath(result_file(method, case, ablation, seed)).parts[1:])
-    return path.with_suffix(".safetensors").as_posix()
+    """Path of a result's edge and node scores in the folder, where they stand in a file of their own."""
+    return tensors_beside(PurePosixPath(result_file(method, case, ablation, seed))).as_posix()
+
+
+def tensors_beside(result: AnyPath) -> AnyPath:
+    """The file of edge and node scores that belongs to the file of a result."""
+    return result.parents[2] / "edge_scores" / result.parent.name / f"{result.stem}.safetensors"

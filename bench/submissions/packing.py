@@ -4,19 +4,24 @@ import hashlib
 import inspect
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from gaugeblock.compiled.writing import staged
-from gaugeblock.programs.errors import FileError, GaugeblockError, InputError, MethodError, UnknownName
-from gaugeblock.results.files import case_path, read_case, read_result, result_path
+from gaugeblock.evaluation.entrants import Entrant, MethodLike, entrant, entrant_names
+from gaugeblock.evaluation.scores import METRICS_VERSION
+from gaugeblock.methods.engine.ablation import check_ablation
+from gaugeblock.programs.errors import FileError, GaugeblockError, InputError, MethodError
+from gaugeblock.results.files import case_path, first_problem, read_case, read_result, result_path
 from gaugeblock.results.records import CaseRecord, Result
+from gaugeblock.results.untrusted import printable
+from gaugeblock.running import runner
 from gaugeblock.submissions.manifest import (
     CARD,
     CODE,
@@ -32,23 +37,19 @@ from gaugeblock.submissions.manifest import (
 )
 from gaugeblock.submissions.readme import readme, table
 from gaugeblock.submissions.tensors import write_scores
+from gaugeblock.suites.suites import case_ids
 
-if TYPE_CHECKING:
-    from gaugeblock.evaluation.entrants import Entrant
-
-Given = str | Callable[..., dict[str, float]]
 Scores = Literal["json", "safetensors"]
 
-RUN = ("results", "cases", "certificates")
+RUN_FOLDERS = ("results", "cases", "certificates")
 MAX_ERROR = 2000  # characters of what a failed job said
-
 
 _ASKED = ("method", "suite", "cases", "ablations", "seeds", "resamples")
 """What a submission is of: with any of these another, it is another one."""
 
 
 def submit(
-    method: Given,
+    method: MethodLike,
     suite: str | Sequence[str],
     out: str | Path,
     *,
@@ -81,8 +82,6 @@ def submit(
     Raises:
         GaugeblockError: something about the run or the submission is impossible, or every job failed.
     """
-    from gaugeblock.running.runner import run
-
     out = Path(out)
     ablations = [ablation] if isinstance(ablation, str) else list(dict.fromkeys(ablation))
     known = _entrant(method)
@@ -90,7 +89,7 @@ def submit(
     _refuse_taken(out, draft)
     folder = Path(work) if work is not None else out.with_name(f"{out.name}.run")
     for one in ablations:
-        run([method], suite, folder, one, seeds, resamples=resamples, **options)
+        runner.run([method], suite, folder, one, seeds, resamples=resamples, **options)
     pack(
         folder,
         known.name,
@@ -139,20 +138,20 @@ def pack(
     function = None if code is None else code[1]
     manifest = _draft(method, function, suite, ablations, seeds, resamples, name, disclosure, scores)
     _refuse_taken(out, manifest)
-    found = [_result(results, manifest, job) for job in manifest.jobs]
-    if not any(result.status == "ok" for result in found):
+    packed = [_result(results, manifest, job) for job in manifest.jobs]
+    if not any(result.status == "ok" for result in packed):
         raise GaugeblockError(
-            f"all {len(found)} jobs failed, so there is nothing to submit; the first: {found[0].error}"
+            f"all {len(packed)} jobs failed, so there is nothing to submit; the first: {packed[0].error}"
         )
-    cases = [_case(results, case, ablation, found) for case in manifest.cases for ablation in manifest.ablations]
-    contents = _contents(manifest, found, cases)
+    cases = [_case(results, case, ablation, packed) for case in manifest.cases for ablation in manifest.ablations]
+    contents = _contents(manifest, packed, cases)
     if code is not None:
-        contents[CODE] = _code(code[0], found)
+        contents[CODE] = _code(code[0], packed)
     files = {
         path: FileRecord(sha256=hashlib.sha256(data).hexdigest(), size=len(data)) for path, data in contents.items()
     }
     manifest = manifest.model_copy(update={"files": files})
-    manifest = manifest.model_copy(update={"digest": manifest.own_digest()})
+    manifest = manifest.model_copy(update={"digest": manifest.right_digest()})
     contents[MANIFEST] = _json(manifest)
     try:
         with staged(out, MANIFEST, "no submission") as folder:
@@ -166,7 +165,7 @@ def pack(
 
 def _remove_run(folder: Path) -> None:
     """Remove what a run has written to a folder, and the folder too if nothing else is in it."""
-    for part in RUN:
+    for part in RUN_FOLDERS:
         shutil.rmtree(folder / part, ignore_errors=True)
     with suppress(OSError):
         folder.rmdir()
@@ -191,22 +190,20 @@ def _refuse_taken(out: Path, draft: Manifest) -> None:
         )
 
 
-def _entrant(method: Given) -> "Entrant":
+def _entrant(method: MethodLike) -> Entrant:
     """The method. MethodError where it is a user's own under the name of another."""
-    from gaugeblock.evaluation.entrants import entrant, entrant_names
-
-    found, names = entrant(method), entrant_names()
-    if method not in names and found.name in names and entrant(found.name).function is not found.function:
-        raise MethodError(f"a method named {found.name!r} is there already; give yours another name")
-    return found
+    known, names = entrant(method), entrant_names()
+    if method not in names and known.name in names and entrant(known.name).function is not known.function:
+        raise MethodError(f"a method named {known.name!r} is there already; give yours another name")
+    return known
 
 
-def _source(method: Given, found: "Entrant") -> tuple[Path, str] | None:
+def _source(method: MethodLike, known: Entrant) -> tuple[Path, str] | None:
     """The file of a user's method and the function in it; None for our own methods, and where there is no file."""
-    file = inspect.getsourcefile(found.function)
-    if found.source is None or file is None or not Path(file).is_file():
+    file = inspect.getsourcefile(known.function)
+    if known.source is None or file is None or not Path(file).is_file():
         return None
-    return Path(file), method.rpartition(":")[2] if isinstance(method, str) else found.function.__name__
+    return Path(file), method.rpartition(":")[2] if isinstance(method, str) else known.function.__name__
 
 
 def _draft(
@@ -221,21 +218,16 @@ def _draft(
     scores: str,
 ) -> Manifest:
     """The manifest without files. InputError where a text in it is not possible, UnknownName for another case."""
-    from gaugeblock.cases.truth import ABLATIONS
-    from gaugeblock.evaluation.scores import METRICS_VERSION
-    from gaugeblock.suites.suites import case_ids
-
     for ablation in ablations:
-        if ablation not in ABLATIONS:
-            raise UnknownName("ablation", ablation, ABLATIONS)
-    given = [suite] if isinstance(suite, str) else list(suite)
+        check_ablation(ablation)
+    suites = [suite] if isinstance(suite, str) else list(suite)
     try:
         return Manifest(
             name=name or method,
             method=method,
             function=function,
-            suite=tuple(given),
-            cases=tuple(case_ids(given)),
+            suite=tuple(suites),
+            cases=tuple(case_ids(suites)),
             ablations=tuple(ablations),  # type: ignore[arg-type]
             seeds=tuple(dict.fromkeys(seeds)),
             resamples=resamples,
@@ -249,12 +241,6 @@ def _draft(
         raise InputError(f"a submission cannot say so: {first_problem(e)}") from None
 
 
-def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong with a record, as one clause."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-
-
 def _result(results: str | Path, manifest: Manifest, job: tuple[str, str, int]) -> Result:
     result = read_result(result_path(results, manifest.method, *job))
     if (result.method, result.case, result.ablation, result.seed) != (manifest.method, *job):
@@ -263,20 +249,16 @@ def _result(results: str | Path, manifest: Manifest, job: tuple[str, str, int]) 
         )
     if result.status == "started":
         raise FileError(f"{manifest.method} on {job[0]} ({job[1]}, seed {job[2]}) was not run to its end; run it again")
-    return result.model_copy(update={"error": None if result.error is None else _plain(result.error)})
+    error = None if result.error is None else printable(result.error, MAX_ERROR, kept="\n\t")
+    return result.model_copy(update={"error": error})
 
 
-def _plain(text: str) -> str:
-    """What a job said, shortened and without characters that drive a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text[:MAX_ERROR])
-
-
-def _case(results: str | Path, case: str, ablation: str, found: Sequence[Result]) -> CaseRecord:
+def _case(results: str | Path, case: str, ablation: str, packed: Sequence[Result]) -> CaseRecord:
     """The record of a case, without its pictures: anyone can draw those anew."""
     path = case_path(results, case, ablation)
     if not path.exists():
         error = next(
-            (r.error for r in found if r.case == case and r.ablation == ablation and r.error), "it has no record"
+            (r.error for r in packed if r.case == case and r.ablation == ablation and r.error), "it has no record"
         )
         raise FileError(f"case {case} ({ablation}) cannot be submitted: {error}")
     return read_case(path).model_copy(update={"pictures": []})
@@ -284,15 +266,15 @@ def _case(results: str | Path, case: str, ablation: str, found: Sequence[Result]
 
 def _contents(manifest: Manifest, results: Sequence[Result], cases: Sequence[CaseRecord]) -> dict[str, bytes]:
     """Path -> content, of all files but the manifest and the code."""
-    found = {TABLE: table(results, cases).encode(), CARD: readme(manifest, results).encode()}
-    found |= {case_file(case.id, case.ablation): _json(case) for case in cases}
+    contents = {TABLE: table(results, cases).encode(), CARD: readme(manifest, results).encode()}
+    contents |= {case_file(case.id, case.ablation): _json(case) for case in cases}
     for result in results:
         job = result.case, result.ablation, result.seed
         if manifest.scores == "safetensors":
-            found[tensor_file(manifest.method, *job)] = write_scores(result.edge_scores, result.node_scores)
+            contents[tensor_file(manifest.method, *job)] = write_scores(result.edge_scores, result.node_scores)
             result = result.model_copy(update={"edge_scores": {}, "node_scores": {}})
-        found[result_file(manifest.method, *job)] = _json(result)
-    return found
+        contents[result_file(manifest.method, *job)] = _json(result)
+    return contents
 
 
 def _code(file: Path, results: Sequence[Result]) -> bytes:

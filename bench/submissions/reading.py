@@ -7,7 +7,7 @@ from typing import final
 
 from gaugeblock.programs.errors import FileError
 from gaugeblock.results.records import CaseRecord, Result
-from gaugeblock.results.untrusted import file_sizes, read_bytes, read_record, shown
+from gaugeblock.results.untrusted import file_sizes, quoted, read_bytes, read_record
 from gaugeblock.submissions.manifest import CARD, CODE, MANIFEST, TABLE, Manifest, case_file, result_file, tensor_file
 from gaugeblock.submissions.readme import table
 from gaugeblock.submissions.tensors import read_scores
@@ -33,7 +33,7 @@ class Submission:
 
 
 def read_submission(folder: str | Path) -> Submission:
-    """A submission whose files are what its manifest says. Nothing in it is run, followed or unpickled.
+    """Read a submission whose files are what its manifest says. Nothing in it is run, followed or unpickled.
 
     FileError with the first thing that is wrong.
     """
@@ -44,90 +44,91 @@ def read_submission(folder: str | Path) -> Submission:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest, which is what its own digest says. FileError."""
+    """Read the manifest. FileError where it is none, or not what its own digest says."""
     if not folder.is_dir():
-        raise FileError(f"there is no folder {shown(str(folder))}")
+        raise FileError(f"there is no folder {quoted(str(folder))}")
     if MANIFEST not in file_sizes(folder):
-        raise FileError(f"{shown(str(folder))} is no submission: it holds no {MANIFEST}")
-    manifest = read_record(read_bytes(folder, MANIFEST), MANIFEST, Manifest)
-    if manifest.digest != manifest.own_digest():
+        raise FileError(f"{quoted(str(folder))} is no submission: it holds no {MANIFEST}")
+    manifest = read_record(read_bytes(folder / MANIFEST, MANIFEST), MANIFEST, Manifest)
+    if manifest.digest != manifest.right_digest():
         raise FileError(f"{MANIFEST} is not what its digest says: it was changed after it was written")
-    for what, given in (("case", manifest.cases), ("ablation", manifest.ablations), ("seed", manifest.seeds)):
-        if len(set(given)) < len(given):
+    for what, names in (("case", manifest.cases), ("ablation", manifest.ablations), ("seed", manifest.seeds)):
+        if len(set(names)) < len(names):
             raise FileError(f"{MANIFEST} names a {what} twice")
     return manifest
 
 
 def check_files(folder: Path, manifest: Manifest) -> int:
-    """How many files there are. FileError where they are not exactly those of the manifest, and those it must have."""
+    """The number of files. FileError where they are not exactly those of the manifest, and those it must have."""
     sizes = file_sizes(folder)
     sizes.pop(MANIFEST, None)
     expected = manifest.expected_files()
     for path in sorted({*sizes, *manifest.files} - expected):
-        raise FileError(f"{shown(path)} belongs to no submission of this method, suite, ablations and seeds")
+        raise FileError(f"{quoted(path)} belongs to no submission of this method, suite, ablations and seeds")
     for path in sorted(expected - {*sizes}):
-        raise FileError(f"{shown(path)} is missing")
+        raise FileError(f"{quoted(path)} is missing")
     for path in sorted(expected - {*manifest.files}):
-        raise FileError(f"{MANIFEST} does not list {shown(path)}")
+        raise FileError(f"{MANIFEST} does not list {quoted(path)}")
     for path, size in sizes.items():
         if size != manifest.files[path].size:
-            raise FileError(f"{shown(path)} has {size} bytes; {MANIFEST} says {manifest.files[path].size}")
+            raise FileError(f"{quoted(path)} has {size} bytes; {MANIFEST} says {manifest.files[path].size}")
     return len(sizes) + 1
 
 
 def read_records(folder: Path, manifest: Manifest) -> Submission:
-    """All files of the manifest. FileError where one has another hash, or is not what it should be."""
+    """Read all files of the manifest. FileError where one has another hash, or is not what it should be."""
     results = [_result(folder, manifest, job) for job in manifest.jobs]
     cases = [_case(folder, manifest, case, ablation) for case in manifest.cases for ablation in manifest.ablations]
-    _checked(folder, manifest, CARD)
+    read_listed(folder, manifest, CARD)
     return Submission(
         folder,
         manifest,
         tuple(results),
         tuple(cases),
-        _checked(folder, manifest, CODE) if manifest.function is not None else None,
-        _checked(folder, manifest, TABLE),
+        read_listed(folder, manifest, CODE) if manifest.function is not None else None,
+        read_listed(folder, manifest, TABLE),
     )
 
 
 def check_table(submission: Submission) -> None:
     """FileError where `scores.jsonl` does not say what the results say."""
     expected = table(submission.results, submission.cases).encode().split(b"\n")
-    found = submission.table.split(b"\n")
-    if len(found) != len(expected):
-        raise FileError(f"{TABLE} has {len(found) - 1} lines for {len(expected) - 1} results")
-    for number, (line, right) in enumerate(zip(found, expected), 1):
+    lines = submission.table.split(b"\n")
+    if len(lines) != len(expected):
+        raise FileError(f"{TABLE} has {len(lines) - 1} lines for {len(expected) - 1} results")
+    for number, (line, right) in enumerate(zip(lines, expected), 1):
         if line != right:
             raise FileError(
-                f"line {number} of {TABLE} is not what the result says: {shown(line.decode('utf-8', 'replace'))}"
+                f"line {number} of {TABLE} is not what the result says: {quoted(line.decode('utf-8', 'replace'))}"
             )
 
 
-def _checked(folder: Path, manifest: Manifest, path: str) -> bytes:
-    data = read_bytes(folder, path)
+def read_listed(folder: Path, manifest: Manifest, path: str) -> bytes:
+    """The content of a file that the manifest lists. FileError where it has another hash."""
+    data = read_bytes(folder / path, path)
     if hashlib.sha256(data).hexdigest() != manifest.files[path].sha256:
-        raise FileError(f"{shown(path)} has another sha256 than {MANIFEST} says: it was changed or mixed up")
+        raise FileError(f"{quoted(path)} has another sha256 than {MANIFEST} says: it was changed or mixed up")
     return data
 
 
 def _result(folder: Path, manifest: Manifest, job: tuple[str, str, int]) -> Result:
     path = result_file(manifest.method, *job)
-    result = read_record(_checked(folder, manifest, path), shown(path), Result)
+    result = read_record(read_listed(folder, manifest, path), quoted(path), Result)
     if (result.method, result.case, result.ablation, result.seed) != (manifest.method, *job):
         said = f"{result.method} on {result.case} ({result.ablation}, seed {result.seed})"
-        raise FileError(f"{shown(path)} is the result of {shown(said)}: another job than its name says, or one twice")
+        raise FileError(f"{quoted(path)} is the result of {quoted(said)}: another job than its name says, or one twice")
     if manifest.scores == "json":
         return result
     if result.edge_scores or result.node_scores:
-        raise FileError(f"{shown(path)} holds scores of edges, which {MANIFEST} says stand in files of their own")
+        raise FileError(f"{quoted(path)} holds scores of edges, which {MANIFEST} says stand in files of their own")
     path = tensor_file(manifest.method, *job)
-    edges, nodes = read_scores(_checked(folder, manifest, path), shown(path))
+    edges, nodes = read_scores(read_listed(folder, manifest, path), quoted(path))
     return result.model_copy(update={"edge_scores": edges, "node_scores": nodes})
 
 
 def _case(folder: Path, manifest: Manifest, case: str, ablation: str) -> CaseRecord:
     path = case_file(case, ablation)
-    record = read_record(_checked(folder, manifest, path), shown(path), CaseRecord)
+    record = read_record(read_listed(folder, manifest, path), quoted(path), CaseRecord)
     if (record.id, record.ablation) != (case, ablation):
-        raise FileError(f"{shown(path)} is the record of another case than its name says: {shown(record.id)}")
+        raise FileError(f"{quoted(path)} is the record of another case than its name says: {quoted(record.id)}")
     return record

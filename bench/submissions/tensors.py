@@ -6,7 +6,7 @@ import struct
 import numpy as np
 
 from gaugeblock.programs.errors import FileError
-from gaugeblock.results.untrusted import shown, strict_json
+from gaugeblock.results.untrusted import quoted, strict_json
 
 PARTS = ("edge_scores", "node_scores")
 MAX_HEADER = 8 * 2**20  # bytes
@@ -35,7 +35,7 @@ def read_scores(data: bytes, where: str) -> Scores:
     body = data[8 + length :]
     if not isinstance(header, dict) or set(header) != {*PARTS, "__metadata__"}:
         raise FileError(f"{where} does not hold the tensors {' and '.join(PARTS)} and their names")
-    found: list[dict[str, float]] = []
+    parts: list[dict[str, float]] = []
     taken: list[tuple[int, int]] = []
     for part in PARTS:
         names = _names(header["__metadata__"], part, where)
@@ -44,7 +44,8 @@ def read_scores(data: bytes, where: str) -> Scores:
         if not isinstance(tensor, dict) or set(tensor) != fields or tensor["dtype"] != "F64":
             raise FileError(f"{where} holds {part} in another form than a float64 vector")
         if tensor["shape"] != [len(names)]:
-            raise FileError(f"{where} names {len(names)} {part}, and its tensor has the shape {shown(tensor['shape'])}")
+            shape = quoted(tensor["shape"])
+            raise FileError(f"{where} names {len(names)} {part}, and its tensor has the shape {shape}")
         offsets = tensor["data_offsets"]
         if not (isinstance(offsets, list) and len(offsets) == 2 and all(type(o) is int for o in offsets)):
             raise FileError(f"{where} does not say where {part} stand")
@@ -55,11 +56,11 @@ def read_scores(data: bytes, where: str) -> Scores:
         if not np.isfinite(values).all():
             raise FileError(f"{where} holds NaN or infinity among its {part}")
         taken.append((start, end))
-        found.append(dict(zip(names, values.tolist())))
+        parts.append(dict(zip(names, values.tolist())))
     first, second = sorted(taken)
     if (first[0], first[1], second[1]) != (0, second[0], len(body)):
         raise FileError(f"{where} holds bytes that belong to no tensor, or to two")
-    return found[0], found[1]
+    return parts[0], parts[1]
 
 
 def _names(metadata: object, part: str, where: str) -> list[str]:

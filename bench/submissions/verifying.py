@@ -5,20 +5,25 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
+from joblib import Parallel, delayed
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+from tqdm import tqdm
 
+from gaugeblock.evaluation.entrants import entrant, entrant_names
 from gaugeblock.programs.errors import FileError, GaugeblockError
 from gaugeblock.results.records import Result
+from gaugeblock.results.untrusted import printable
 from gaugeblock.submissions.manifest import CODE, IMPORTED, TABLE, Manifest
 from gaugeblock.submissions.reading import Submission, check_files, check_table, read_manifest, read_records
-from gaugeblock.submissions.recheck import Findings, check_part, parts
+from gaugeblock.submissions.recheck import Findings, case_checks, check_case
+from gaugeblock.suites.suites import case_ids
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-SHOWN = 3  # problems of a check that are told one by one
+MAX_PROBLEMS = 3  # of a check that are told one by one
 UNVERIFIED = (
     "what the method cost (seconds, forwards, backwards, memory): only that it is possible",
     "what the submitter says: name, authors, notes, what the method was tuned on",
@@ -66,12 +71,8 @@ class Verification:
         """Plain data for JSON, `ok` included."""
         return {"kind": "verification", "ok": self.ok, **asdict(self)}
 
-    def table(self) -> "Table":
+    def table(self) -> Table:
         """For a terminal; nothing in it is markup."""
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
-        from rich.text import Text
-
         table = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left", caption_justify="left")
         table.title = Text(f"{self.method or self.folder}: {'verified' if self.ok else 'REFUSED'}")
         for column in ("", "claim", "what was found"):
@@ -133,15 +134,15 @@ def verify(
         checks.append(Check(f"{TABLE} agrees", True, f"{len(submission.results)} lines"))
     except FileError as error:
         claim = ("manifest", "files", "hashes and records", f"{TABLE} agrees")[len(checks)]
-        checks.append(Check(claim, False, _printable(str(error))))
+        checks.append(Check(claim, False, _told(str(error))))
         return _verification(folder, manifest, checks, (), seed)
     wanted = submission.manifest.suite if suite is None else (suite,) if isinstance(suite, str) else tuple(suite)
     checks += [_possible(submission), _complete(submission, wanted)]
     if not checks[-1].ok:
         return _verification(folder, manifest, checks, (), seed)
     method, note = _method(submission, rerun, rerun_own, checks)
-    found = _recompute(submission, method, sample if method is not None else 0, seed, workers, progress)
-    checks += _recomputed(found, submission)
+    findings = _recompute(submission, method, sample if method is not None else 0, seed, workers, progress)
+    checks += _recomputed(findings)
     notes = [note] if note and sample else []
     if manifest.resamples:
         notes.append("stability, which needs the method to run on resamples")
@@ -156,18 +157,16 @@ def _verification(
 
 
 def _complete(submission: Submission, suite: Sequence[str]) -> Check:
-    """Every job of the suite as this gaugeblock knows it has a result."""
-    from gaugeblock.suites.suites import case_ids
-
+    """Check that every job of the suite as this gaugeblock knows it has a result."""
     manifest, results = submission.manifest, submission.results
     try:
         expected = case_ids(suite)
     except GaugeblockError as error:
-        return Check("complete", False, _printable(f"this gaugeblock does not know the suite: {error}"))
+        return Check("complete", False, _told(f"this gaugeblock does not know the suite: {error}"))
     if list(manifest.cases) != expected:
-        odd = sorted({*expected} ^ {*manifest.cases})[:SHOWN]
+        odd = sorted({*expected} ^ {*manifest.cases})[:MAX_PROBLEMS]
         text = f"the cases of {', '.join(suite)} are others here: {', '.join(odd) or 'their order differs'}"
-        return Check("complete", False, _printable(text))
+        return Check("complete", False, _told(text))
     failed = [result for result in results if result.status != "ok"]
     text = f"{len(results)} results of {len(expected)} cases"
     if len(failed) == len(results):
@@ -176,7 +175,7 @@ def _complete(submission: Submission, suite: Sequence[str]) -> Check:
 
 
 def _possible(submission: Submission) -> Check:
-    """What cannot be recomputed is at least possible, and results agree about what they share."""
+    """Check that what cannot be recomputed is at least possible, and that results agree about what they share."""
     wrong = [problem for result in submission.results for problem in _impossible(result, submission)]
     done = [result for result in submission.results if result.status == "ok"]
     for name in ("params", "signed", "method_level", "method_source", "control"):
@@ -211,8 +210,6 @@ def _impossible(result: Result, submission: Submission) -> Iterator[str]:
 
 def _method(submission: Submission, rerun: Any, rerun_own: bool, checks: list[Check]) -> tuple[Any, str]:
     """What to run again with, and a note where that is nothing. Adds a check of whose code it is."""
-    from gaugeblock.evaluation.entrants import entrant, entrant_names
-
     manifest = submission.manifest
     source = next((r.method_source for r in submission.results if r.status == "ok"), None)
     ours = manifest.method in entrant_names() and entrant(manifest.method).source is None
@@ -236,12 +233,12 @@ def _method(submission: Submission, rerun: Any, rerun_own: bool, checks: list[Ch
     chosen = f"{submission.folder / CODE}:{manifest.function}" if rerun_own else rerun
     if chosen is not None:
         try:
-            found = entrant(chosen)
+            known = entrant(chosen)
         except GaugeblockError as error:
             checks.append(_check("code", [*wrong, f"the code at hand cannot be used: {error}"], text))
             return None, "that the method gives these scores: its code could not be run again"
-        if (found.name, found.source) != (manifest.method, source):
-            here = f"the code at hand is {found.name!r} with hash {found.source}"
+        if (known.name, known.source) != (manifest.method, source):
+            here = f"the code at hand is {known.name!r} with hash {known.source}"
             wrong.append(f"{here}; submitted was {manifest.method!r} with {source}")
             chosen = None
     elif source is None and ours:
@@ -251,23 +248,20 @@ def _method(submission: Submission, rerun: Any, rerun_own: bool, checks: list[Ch
 
 
 def _recompute(submission: Submission, method: Any, sample: int, seed: int, workers: int, progress: bool) -> Findings:
-    from joblib import Parallel, delayed
-    from tqdm import tqdm
-
     done = [i for i, result in enumerate(submission.results) if result.status == "ok"]
     drawn = np.random.default_rng(seed).permutation(len(done))[:sample]
-    tasks = parts(submission.cases, submission.results, {done[i] for i in drawn}, method)
+    tasks = case_checks(submission.cases, submission.results, {done[i] for i in drawn}, method)
     total = Findings()
     parallel = Parallel(n_jobs=workers, batch_size=1, return_as="generator")
     with tqdm(total=len(tasks), unit="case", desc="checking", disable=None if progress else True) as bar:
-        for found in parallel(delayed(check_part)(task) for task in tasks):
-            total.add(found)
+        for findings in parallel(delayed(check_case)(task) for task in tasks):
+            total.add(findings)
             bar.update()
     return total
 
 
-def _recomputed(found: Findings, submission: Submission) -> list[Check]:
-    counts, problems = found.counts, found.problems
+def _recomputed(findings: Findings) -> list[Check]:
+    counts, problems = findings.counts, findings.problems
     checks = [
         _check("cases are ours", problems["cases"], f"{counts['cases']} records agree with cases built anew"),
         _check(
@@ -276,7 +270,7 @@ def _recomputed(found: Findings, submission: Submission) -> list[Check]:
         _check("scores", problems["scores"], f"all scores of {counts['scores']} results recomputed from edge scores"),
     ]
     if counts["re-run"]:
-        text = f"{counts['re-run']} jobs give the same edge scores, within {found.furthest:.1e} of the largest"
+        text = f"{counts['re-run']} jobs give the same edge scores, within {findings.furthest:.1e} of the largest"
         checks.append(_check("run again", problems["re-run"], text))
     return checks
 
@@ -284,10 +278,10 @@ def _recomputed(found: Findings, submission: Submission) -> list[Check]:
 def _check(claim: str, wrong: Sequence[str], text: str) -> Check:
     if not wrong:
         return Check(claim, True, text)
-    more = [f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
-    return Check(claim, False, _printable("; ".join([*wrong[:SHOWN], *more])))
+    more = [f"and {len(wrong) - MAX_PROBLEMS} more"] if len(wrong) > MAX_PROBLEMS else []
+    return Check(claim, False, _told("; ".join([*wrong[:MAX_PROBLEMS], *more])))
 
 
-def _printable(text: str) -> str:
-    """Text without what drives a terminal, and not longer than anyone reads."""
-    return "".join(c if c.isprintable() else "?" for c in text[:1000])
+def _told(text: str) -> str:
+    """Text on one line, and not longer than anyone reads."""
+    return printable(text, 1000, kept="")

@@ -1,14 +1,12 @@
 """Writing the site of a leaderboard."""
 
-import os
-from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from gaugeblock.compiled.writing import write_bytes
 from gaugeblock.leaderboard.board import Leaderboard
 from gaugeblock.leaderboard.site.cases import case_view
 from gaugeblock.leaderboard.site.compare import compare_data
@@ -57,13 +55,13 @@ def _write_all(board: Leaderboard, out: Path) -> set[Path]:
 
     def page(path: str, template: str, **data: Any) -> None:
         root = "../" * path.count("/")
-        _write(out / path, [_render(template, {"root": root, **common, **data}).encode("utf-8", "replace")])
+        write_bytes(out / path, [_render(template, {"root": root, **common, **data}).encode("utf-8", "replace")])
         written.add(out / path)
 
     files = []
     for name, make in downloads(board).items():
         if (pieces := make()) is not None:
-            size = _write(out / "downloads" / name, pieces)
+            size = write_bytes(out / "downloads" / name, pieces)
             files.append((name, ABOUT[name], size))
             written.add(out / "downloads" / name)
     for i, case in enumerate(board.cases):
@@ -90,22 +88,6 @@ def _environment() -> Environment:
 
 def _render(template: str, data: dict[str, Any]) -> str:
     return _environment().get_template(template).render(data)
-
-
-def _write(path: Path, pieces: Iterable[bytes] | Sequence[bytes]) -> int:
-    """Under another name first, so that nobody finds half a file. Returns the number of bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        with temporary.open("xb") as file:
-            for piece in pieces:
-                file.write(piece)
-            size = file.tell()
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return size
 
 
 def _size(n: int) -> str:

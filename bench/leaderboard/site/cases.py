@@ -7,28 +7,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from gaugeblock.evaluation.ranking import Found
-from gaugeblock.evaluation.scores import SCORES
-from gaugeblock.leaderboard.board import Leaderboard, Row, is_matched
-from gaugeblock.leaderboard.folders import read_plain
+from gaugeblock.evaluation.ranking import TopEdges
+from gaugeblock.evaluation.scores import scores_of
+from gaugeblock.leaderboard.board import Leaderboard, Standing, is_matched
 from gaugeblock.leaderboard.site.names import short
 from gaugeblock.leaderboard.site.views import Links, in_two
-from gaugeblock.pictures.circuit_drawing import SMALLEST, circuit_svg
+from gaugeblock.pictures.circuit_drawing import MIN_SCALE, circuit_svg
 from gaugeblock.programs.errors import FileError
 from gaugeblock.results.files import picture_path
 from gaugeblock.results.records import CasePicture, CaseRecord
+from gaugeblock.results.untrusted import read_bytes
 
 PICTURES: Final = {
     "flow": "How it works on one input",
     "attention": "Its attention beside its selectors",
     "stream": "What its residual stream holds",
 }
-SHOWN: Final = (
-    *("skill", "auprc", "precision_at_size", "auroc", "auroc_low", "auroc_high", "node_skill", "port_skill"),
-    *("cpr", "cmd", "log_cmd", "regret", "faithfulness_at_true_size"),
-    *("circuit_size", "circuit_f1", "accuracy", "kl", "completeness", "minimality"),
-)
-"""Of the score tables; a result's file has all of SCORES."""
 
 MOST_CIRCUITS: Final = 60
 """Methods whose circuits a page holds; the first of the ranking."""
@@ -56,12 +50,15 @@ def case_view(board: Leaderboard, links: Links, index: int, folders: Sequence[Pa
         "lines": [
             {"name": row.method, "short": short(row.method), "href": links.method(row.method)}
             | {"control": row.control, "cell": row.cells[index], "reason": short(row.cells[index].missing, 300)}
-            | {"scores": [row.cells[index].score(name) for name in SHOWN], "slug": links.methods[row.method]}
+            | {
+                "scores": [row.cells[index].score(score.name) for score in scores_of("case")],
+                "slug": links.methods[row.method],
+            }
             for row in board.rows
         ],
         "methods": [(method, short(method)) for method in circuits],
         "left_out": max(0, sum(bool(row.cells[index].ok) for row in board.rows) - len(circuits)),
-        "scores": [SCORES[name] for name in SHOWN],
+        "scores": scores_of("case"),
         "chance": next((v for row in board.rows if (v := row.cells[index].score("auprc_chance")) is not None), None),
         "facts": _facts(case),
         "svg": circuit_svg(
@@ -82,15 +79,15 @@ def case_view(board: Leaderboard, links: Links, index: int, folders: Sequence[Pa
     }
 
 
-def _circuits(rows: Sequence[Row], index: int) -> dict[str, Found]:
-    """What each method found with its first seed."""
-    found: dict[str, Found] = {}
+def _circuits(rows: Sequence[Standing], index: int) -> dict[str, TopEdges]:
+    """What each method puts on top with its first seed."""
+    circuits: dict[str, TopEdges] = {}
     for row in rows:
         cell = row.cells[index]
-        circuit = cell.ok[0].found(cell.case) if cell.ok and len(found) < MOST_CIRCUITS else None
+        circuit = cell.ok[0].top_edges(cell.case) if cell.ok and len(circuits) < MOST_CIRCUITS else None
         if circuit is not None:
-            found[row.method] = circuit
-    return found
+            circuits[row.method] = circuit
+    return circuits
 
 
 def _neighbour(board: Leaderboard, links: Links, index: int) -> tuple[str, str] | None:
@@ -113,13 +110,13 @@ def _picture(case: CaseRecord, picture: CasePicture, folders: Sequence[Path]) ->
         "title": PICTURES[picture.kind],
         "caption": short(caption, 2000),
         "image": image,
-        "least": round(SMALLEST * min(max(picture.width, 0.0), 10_000.0)),
+        "least": round(MIN_SCALE * min(max(picture.width, 0.0), 10_000.0)),
     }
 
 
 def _svg(path: Path) -> str:
     try:
-        return read_plain(path, LARGEST_PICTURE).decode("utf-8")
+        return read_bytes(path, largest=LARGEST_PICTURE).decode("utf-8")
     except (FileError, ValueError):
         return ""
 

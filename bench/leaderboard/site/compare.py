@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gaugeblock.leaderboard.board import Leaderboard, Row
+from gaugeblock.leaderboard.board import Leaderboard, Standing
 from gaugeblock.leaderboard.site.names import short
 from gaugeblock.leaderboard.site.views import Links, in_two
 from gaugeblock.leaderboard.standings import pair_intervals
@@ -33,13 +33,13 @@ def compare_data(board: Leaderboard, links: Links) -> dict[str, Any]:
     }
 
 
-def _track(rows: tuple[Row, ...], methods: list[str]) -> dict[str, Any]:
+def _track(rows: tuple[Standing, ...], methods: list[str]) -> dict[str, Any]:
     by_name = {row.method: row for row in rows}
     ordered = [by_name[method] for method in methods]
     counts = np.array(ordered[0].counts if ordered else [], dtype=bool)
     values = np.array([row.values for row in ordered]).reshape(len(ordered), len(counts))
     programs = [cell.case.program for cell in ordered[0].cells] if ordered else []
-    found = pair_intervals(values, counts, programs)
+    intervals = pair_intervals(values, counts, programs)
     return {
         "title": rows[0].track.title if rows else "",
         "about": rows[0].track.about if rows else "",
@@ -48,7 +48,7 @@ def _track(rows: tuple[Row, ...], methods: list[str]) -> dict[str, Any]:
         "values": [[_number(v) for v in line] for line in values.tolist()],
         "pairs": [
             [
-                [_number(v) for v in (pair.estimate, pair.low, pair.high)] if (pair := found.get((i, j))) else None
+                [_number(v) for v in (pair.estimate, pair.low, pair.high)] if (pair := intervals.get((i, j))) else None
                 for j in range(i + 1, len(ordered))
             ]
             for i in range(len(ordered) - 1)

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Final
 
 from gaugeblock.evaluation.scores import SCORES
-from gaugeblock.leaderboard.board import Leaderboard, Row
+from gaugeblock.leaderboard.board import Leaderboard, Standing
 from gaugeblock.leaderboard.tables import interval_text, number
 
 MEANS: Final = tuple(name for name in SCORES if name not in ("skill", "node_skill"))
@@ -33,7 +33,7 @@ def ranking(board: Leaderboard) -> list[dict[str, Any]]:
     return [_line(row) for rows in board.tracks.values() for row in rows]
 
 
-def _line(row: Row) -> dict[str, Any]:
+def _line(row: Standing) -> dict[str, Any]:
     low, high = row.ranks or (None, None)
     return {
         "track": row.track.name,
@@ -115,7 +115,7 @@ def as_latex(board: Leaderboard) -> str:
     return "\n".join(_latex_table(rows) for rows in board.tracks.values())
 
 
-def _latex_table(rows: tuple[Row, ...]) -> str:
+def _latex_table(rows: tuple[Standing, ...]) -> str:
     titles = ("Rank", "95\\,\\%", "Method", "Skill", "95\\,\\% interval", "AUPRC", "CPR", "CMD", "Seconds")
     lines = [f"% {rows[0].track.title}" if rows else "%", r"\begin{tabular}{rrlrlrrrr}", r"\toprule"]
     lines += [" & ".join(titles) + r" \\", r"\midrule"]
@@ -174,8 +174,8 @@ def downloads(board: Leaderboard) -> dict[str, Callable[[], Iterator[bytes] | No
         return (piece.encode("utf-8", "replace") for piece in pieces)
 
     def table(lines: Iterable[dict[str, Any]]) -> Iterator[bytes] | None:
-        found = as_parquet(lines)
-        return None if found is None else iter([found])
+        data = as_parquet(lines)
+        return None if data is None else iter([data])
 
     return {
         "leaderboard.csv": lambda: text(as_csv(ranking(board))),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final, final
 
-from gaugeblock.leaderboard.board import Row
+from gaugeblock.leaderboard.board import Standing
 from gaugeblock.leaderboard.site.names import short
 from gaugeblock.leaderboard.standings import frontier
 from gaugeblock.leaderboard.tables import number
@@ -15,9 +15,9 @@ from gaugeblock.pictures.svg import shorten, text_width
 
 WIDTH, HEIGHT = 560.0, 380.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 92.0, 14.0, 46.0  # room around the area of a cost plot
-SIZE: Final = 12.0
-MANY_FLOORS: Final = 8
-DECADES: Final = 12
+FONT_SIZE: Final = 12.0
+MAX_FLOORS: Final = 8
+MAX_DECADES: Final = 12
 """A cost plot shows no more than these below the largest cost."""
 
 Box = tuple[float, float, float, float]
@@ -33,7 +33,7 @@ class Scale:
 
     @staticmethod
     def of(intervals: Sequence[Interval | None]) -> "Scale":
-        """From below chance to just above the best."""
+        """The scale from below chance to just above the best."""
         ends = [v for i in intervals if i is not None for v in (i.estimate, i.low) if v is not None]
         return Scale(min([-0.1, *ends]) - 0.05, 1.05)
 
@@ -41,15 +41,15 @@ class Scale:
         return round(100 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low), 2)
 
     def interval(self, interval: Interval) -> dict[str, float]:
-        """Dot and ends."""
+        """The places of the estimate and of both ends."""
         low = interval.estimate if interval.low is None else interval.low
         high = interval.estimate if interval.high is None else interval.high
         return {"dot": self.at(interval.estimate), "low": self.at(low), "high": self.at(high)}
 
 
-def cost_plot(rows: Sequence[Row], cost: str, axis: str, hrefs: Mapping[str, str]) -> str | None:
-    """Mean skill of complete methods against the logarithm of a mean cost, with the frontier: none is cheaper and as
-    good. Controls, whose cost means nothing, are lines. None where no method has a cost.
+def cost_plot(rows: Sequence[Standing], cost: str, axis: str, hrefs: Mapping[str, str]) -> str | None:
+    """Plot the mean skill of complete methods against the logarithm of a mean cost, with the frontier: none is cheaper
+    and as good. Controls, whose cost means nothing, are lines. None where no method has a cost.
 
     A cost of 0 stands on a line of its own, left of the logarithmic axis.
     """
@@ -60,7 +60,7 @@ def cost_plot(rows: Sequence[Row], cost: str, axis: str, hrefs: Mapping[str, str
     ]
     if not placed:
         return None
-    floors = [(row.method, row.skill.estimate) for row in rows if row.control and row.skill is not None][:MANY_FLOORS]
+    floors = [(row.method, row.skill.estimate) for row in rows if row.control and row.skill is not None][:MAX_FLOORS]
     best = [placed[i] for i in frontier([(c, v) for _, c, v in placed])]
     return _Plot(placed, best, floors, axis, hrefs).svg()
 
@@ -70,8 +70,8 @@ class _Plot:
 
     def __init__(
         self,
-        placed: Sequence[tuple[Row, float, float]],
-        best: Sequence[tuple[Row, float, float]],
+        placed: Sequence[tuple[Standing, float, float]],
+        best: Sequence[tuple[Standing, float, float]],
         floors: Sequence[tuple[str, float]],
         axis: str,
         hrefs: Mapping[str, str],
@@ -79,7 +79,7 @@ class _Plot:
         self.placed, self.best, self.floors, self.axis, self.hrefs = placed, best, floors, axis, hrefs
         costs = [c for _, c, _ in placed if c > 0] or [1.0]
         last = math.ceil(math.log10(max(costs)) - 1e-9)
-        self.decades = range(max(math.floor(math.log10(min(costs)) + 1e-9), last - DECADES), last + 1)
+        self.decades = range(max(math.floor(math.log10(min(costs)) + 1e-9), last - MAX_DECADES), last + 1)
         if len(self.decades) == 1:
             self.decades = range(last - 1, last + 1)
         self.zero = LEFT if min(c for _, c, _ in placed) <= 0 else None
@@ -123,9 +123,8 @@ class _Plot:
             label = max(y, last + 13)
             last = label
             parts.append(f'<path class="floor" d="M{LEFT:g} {y:.1f}H{right:g}"/>')
-            parts.append(
-                _text(right + 6, label, shorten(name, RIGHT - 8, SIZE), "start", "soft", f"{name}: {number(value)}")
-            )
+            text = shorten(name, RIGHT - 8, FONT_SIZE)
+            parts.append(_text(right + 6, label, text, "start", "soft", f"{name}: {number(value)}"))
         return parts
 
     def _frontier(self) -> str:
@@ -151,9 +150,9 @@ class _Plot:
         return parts
 
     def _label(self, name: str, x: float, y: float, best: bool) -> list[str]:
-        """Beside its point where there is room, else nowhere: the point has a tip."""
-        text = shorten(name, 150, SIZE)
-        wide = text_width(text, SIZE)
+        """The name beside its point where there is room, else nothing: the point has a tip."""
+        text = shorten(name, 150, FONT_SIZE)
+        wide = text_width(text, FONT_SIZE)
         for dx, dy, anchor in (
             (9, 0, "start"),
             (-9, 0, "end"),
@@ -188,7 +187,7 @@ def _text(x: float, y: float, text: str, anchor: str, kind: str, tip: str = "") 
 
 
 def _plain(cost: float) -> str:
-    """Three digits, without an exponent where that is short."""
+    """A cost with three digits, without an exponent where that is short."""
     if abs(cost) >= 100:
         return f"{cost:,.0f}" if abs(cost) < 1e7 else f"{cost:.0e}".replace("e+0", "e").replace("e+", "e")
     return f"{cost:.3g}" if cost == 0 or abs(cost) >= 1e-4 else f"{cost:.0e}".replace("e-0", "e-").replace("e-", "e−")

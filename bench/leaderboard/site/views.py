@@ -11,14 +11,12 @@ from urllib.parse import quote
 import numpy as np
 from jaxtyping import Float
 
-from gaugeblock.evaluation.scores import SCORES
-from gaugeblock.leaderboard.board import Cell, Leaderboard, Row, is_matched, mean
+from gaugeblock.evaluation.scores import scores_of
+from gaugeblock.leaderboard.board import Cell, Leaderboard, Standing, is_matched, mean
 from gaugeblock.leaderboard.site.names import short, slugs
 from gaugeblock.leaderboard.site.plots import Scale, cost_plot
 from gaugeblock.results.records import CaseRecord
 
-COLUMNS: Final = {"edges": ("auprc", "precision_at_size", "cpr", "cmd"), "nodes": ("node_auprc",)}
-ON_METHOD: Final = ("auprc", "precision_at_size", "cpr", "cmd", "node_skill")
 LARGEST_MATRIX: Final = 5000
 """Cells of the table of all methods and cases; with more, a column is a program."""
 MOST_NOTES: Final = 50
@@ -84,7 +82,7 @@ def index(board: Leaderboard, links: Links) -> dict[str, Any]:
     }
 
 
-def _named(row: Row, links: Links) -> dict[str, Any]:
+def _named(row: Standing, links: Links) -> dict[str, Any]:
     return {
         "name": row.method,
         "short": short(row.method),
@@ -94,12 +92,12 @@ def _named(row: Row, links: Links) -> dict[str, Any]:
     }
 
 
-def _controls_first(rows: Sequence[Row]) -> list[list[Row]]:
+def _controls_first(rows: Sequence[Standing]) -> list[list[Standing]]:
     """Two groups: floors and ceilings, which stay in view above, and the rest."""
     return [group for control in (True, False) if (group := [row for row in rows if row.control == control])]
 
 
-def _ranking(rows: Sequence[Row], links: Links) -> dict[str, Any]:
+def _ranking(rows: Sequence[Standing], links: Links) -> dict[str, Any]:
     scale = Scale.of([row.skill for row in rows])
     lines, last = [], None
     for row in rows:
@@ -110,20 +108,20 @@ def _ranking(rows: Sequence[Row], links: Links) -> dict[str, Any]:
                 "plot": None if row.skill is None else scale.interval(row.skill),
                 "new_rank": row.rank is not None and last is not None and row.rank != last,
                 "reason": f"{row.lacks[0][0].case.id}: {row.lacks[0][1]}" if row.lacks else "",
-                "columns": [row.mean(name) for name in COLUMNS[row.track.name]],
+                "columns": [row.mean(score.name) for score in scores_of(row.track.name)],
             }
         )
         last = row.rank if row.rank is not None else last
     track = rows[0].track if rows else None
     return {
         "track": track,
-        "columns": [SCORES[name] for name in COLUMNS[track.name]] if track else [],
+        "columns": scores_of(track.name) if track else [],
         "lines": lines,
         "scale": scale_marks(scale, rows),
     }
 
 
-def scale_marks(scale: Scale, rows: Iterable[Row]) -> dict[str, Any]:
+def scale_marks(scale: Scale, rows: Iterable[Standing]) -> dict[str, Any]:
     """Chance, the best, and every control, on the line of all intervals."""
     floors = [(row.method, row.skill.estimate) for row in rows if row.control and row.skill is not None]
     return {
@@ -145,7 +143,7 @@ def heat(value: float | None, reason: str = "", mark: str = "") -> dict[str, Any
     return {"value": value, "depth": depth, "below": (value or 0) < 0, "reason": reason, "mark": mark}
 
 
-def _matrix(board: Leaderboard, links: Links, ordered: Sequence[Sequence[Row]]) -> dict[str, Any]:
+def _matrix(board: Leaderboard, links: Links, ordered: Sequence[Sequence[Standing]]) -> dict[str, Any]:
     """Skill of every method on every case, or on every program where there are too many cases."""
     by_program = len(board.rows) * len(board.cases) > LARGEST_MATRIX
     key = (lambda i: board.cases[i].program) if by_program else (lambda i: i)
@@ -208,14 +206,14 @@ def method(board: Leaderboard, links: Links, name: str) -> dict[str, Any]:
         "source": identity[0],
         "folders": list(dict.fromkeys(entry.folder for entry in entries)),
         "modes": [(mode, n, heat(row.on(mode))) for mode, n in board.modes.items()],
-        "columns": [SCORES[score] for score in ON_METHOD],
+        "columns": scores_of("method"),
         "cases": [_on_case(board, links, i, row, rivals[:, i]) for i in range(len(board.cases))],
         "neighbours": [(short(r.method), links.compare(name, r.method, "edges")) for r in _neighbours(row, others)],
         "versions": versions(board, entries),
     }
 
 
-def _neighbours(row: Row, others: Sequence[Row]) -> list[Row]:
+def _neighbours(row: Standing, others: Sequence[Standing]) -> list[Standing]:
     """Those that are nearest in skill."""
     here = row.skill.estimate if row.skill else 0.0
     return sorted((r for r in others if r.skill), key=lambda r: abs((r.skill.estimate if r.skill else 0.0) - here))[
@@ -224,7 +222,7 @@ def _neighbours(row: Row, others: Sequence[Row]) -> list[Row]:
 
 
 def _on_case(
-    board: Leaderboard, links: Links, index: int, row: Row, rivals: Float[np.ndarray, " others"]
+    board: Leaderboard, links: Links, index: int, row: Standing, rivals: Float[np.ndarray, " others"]
 ) -> dict[str, Any]:
     cell, case = row.cells[index], board.cases[index]
     rivals = rivals[np.isfinite(rivals)]
@@ -240,7 +238,7 @@ def _on_case(
         "dot": None if value is None else scale.at(value),
         "range": [scale.at(float(of(rivals))) for of in (np.min, np.max, np.median)] if len(rivals) else None,
         "chance": scale.at(0.0),
-        "columns": [cell.score(score) for score in ON_METHOD],
+        "columns": [cell.score(score.name) for score in scores_of("method")],
         "reason": short(cell.missing, 300),
     }
 
@@ -258,5 +256,5 @@ def versions(board: Leaderboard, entries: Iterable[Any] | None = None) -> str:
         if entry.commit:
             seen.setdefault("commit", {})[entry.commit[:10] + ("+changes" if entry.dirty else "")] = None
     return " · ".join(
-        short(f"{name.replace('_', ' ')} {' and '.join(found)}", 300) for name, found in list(seen.items())[:30]
+        short(f"{name.replace('_', ' ')} {' and '.join(those)}", 300) for name, those in list(seen.items())[:30]
     )

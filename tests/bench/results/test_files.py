@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,21 @@ from pydantic import ValidationError
 
 from gaugeblock.compiled.writing import write_text
 from gaugeblock.programs.errors import FileError
-from gaugeblock.results.files import read_case, read_result, result_path, write_json
+from gaugeblock.results import files
+from gaugeblock.results.files import (
+    case_hash,
+    case_paths,
+    read_case,
+    read_result,
+    result_fields,
+    result_path,
+    result_paths,
+    write_json,
+)
 from gaugeblock.results.records import Result
+
+OLD = Path(__file__).parents[2] / "data" / "results-0.1"
+"""Results as version 0.1.0 has written them."""
 
 BARE = {"status": "ok", "method": "m", "case": "sort", "ablation": "resample", "seed": 0}
 
@@ -94,3 +108,26 @@ def test_result_files_stay_inside_the_folder(tmp_path):
         path = result_path(tmp_path, name, name, "resample", 0)
         assert path.resolve().is_relative_to(tmp_path.resolve() / "results")
         assert len(path.relative_to(tmp_path).parts) == 3
+
+
+def test_what_says_that_a_job_is_done_stands_at_the_ends_of_its_file(make, tmp_path, monkeypatch):
+    """The order of the record's fields: scores and curves are between these, and need not be read."""
+    case, result = make.case(), make.result(make.case())
+    write_json(tmp_path / "case.json", case)
+    write_json(tmp_path / "result.json", result)
+    names = ["status", "method", "method_source", "params", "case", "case_hash", "ablation", "seed"]
+    names += ["resamples", "versions", "error"]
+    monkeypatch.setattr(files, "_read", lambda *_: pytest.fail("all of the file was read"))
+    assert result_fields(tmp_path / "result.json", names) == result.model_dump(mode="json", include=set(names))
+    assert case_hash(tmp_path / "case.json") == case.hash
+
+
+def test_results_of_an_older_version_still_load():
+    assert [read_case(path).id for path in case_paths(OLD)] == ["frac_prevs"]
+    results = [read_result(path) for path in result_paths(OLD)]
+    assert [(r.method, r.control, r.scores["skill"], r.versions["gaugeblock"]) for r in results] == [
+        ("eap", False, 1.0, "0.1.0"),
+        ("oracle", True, 1.0, "0.1.0"),
+    ]
+    assert results[0].edge_scores
+    assert case_hash(next(case_paths(OLD))) == results[0].case_hash

@@ -15,7 +15,7 @@ from gaugeblock.programs.errors import GaugeblockError, UnknownName
 from gaugeblock.results.files import read_result, result_paths
 from gaugeblock.running import backends, runner, workers
 from gaugeblock.running.threads import JobTimeout, time_limit
-from gaugeblock.running.workers import Place
+from gaugeblock.running.workers import WorkPlace
 
 SUPPORT = Path(__file__).resolve().parents[2] / "support"
 CASES = ["alpha", "beta", "gamma"]
@@ -159,14 +159,14 @@ def test_what_a_backend_cannot_do_is_said_before_anything_runs(tmp_path, monkeyp
 
 @needs_dask
 def test_a_scheduler_that_does_not_answer_is_one_clear_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(backends, "ANSWER", 1)
+    monkeypatch.setattr(backends, "SECONDS_FOR_SCHEDULER", 1)
     with pytest.raises(GaugeblockError, match=r"no Dask scheduler can be reached at tcp://127\.0\.0\.1:9"):
         runner.run(["oracle"], ["hist"], tmp_path / "out", backend="dask", address="tcp://127.0.0.1:9")
 
 
 def test_a_worker_without_the_folder_does_not_write(tmp_path):
     with pytest.raises(GaugeblockError, match=f"does not see the results folder {tmp_path}"):
-        workers.run_case([], Place(sign=str(tmp_path / "sign")))
+        workers.run_case([], WorkPlace(sign=str(tmp_path / "sign")))
 
 
 def test_a_time_limit_holds_in_a_thread_too():

@@ -11,7 +11,7 @@ from gaugeblock.cases.recipe import Recipe
 from gaugeblock.programs.errors import FileError
 from gaugeblock.programs.program import program
 from gaugeblock.programs.registry import get
-from gaugeblock.results.files import read_result, result_path, write_json
+from gaugeblock.results.files import read_result, result_fields, result_path, write_json
 from gaugeblock.results.records import Result
 from gaugeblock.running import jobs, runner
 from gaugeblock.running.jobs import Job, described, is_done, is_ours, pending, started
@@ -58,7 +58,7 @@ def test_the_ends_of_a_file_say_what_all_of_it_says(tmp_path_factory, params, sc
     write(job, status=status, **changes)
     names = ["status", "params", "case", "case_hash", "seed", "resamples", "versions", "error"]
     whole = read_result(job.file).model_dump(mode="json", include=set(names))
-    assert jobs._fields(job.file, names) == whole
+    assert result_fields(job.file, names) == whole
     assert started(job) == (whole["error"] or "None" if status == "started" else None)
 
 

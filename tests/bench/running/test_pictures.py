@@ -33,7 +33,7 @@ def test_their_input_is_one_of_the_case_s_own_and_short():
     for name in ("sort@v4n4/permute+pad#1", "dyck2@v5n8", "reverse@v4n7"):
         of = case(name)
         xs = shown_input(of)
-        assert len(xs) <= of_case.LENGTH
+        assert len(xs) <= of_case.MAX_INPUT_LENGTH
         row = of.model.encode([xs])[0].tolist()
         assert any(
             clean[: len(row)] == row and set(clean[len(row) :]) <= {of.model.pad} for clean in of.pairs.clean.tolist()
@@ -41,7 +41,7 @@ def test_their_input_is_one_of_the_case_s_own_and_short():
 
 
 def test_what_is_too_large_or_cannot_be_drawn_is_said(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(of_case, "LARGEST", 10_000)
+    monkeypatch.setattr(of_case, "MAX_PICTURE_CHARACTERS", 10_000)
     of = case("sort@v4n4/permute#3")
     picture = next(p for p in write_pictures(of, tmp_path) if p.kind == "attention")
     assert not picture_path(tmp_path, of.id, "attention").exists()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gaugeblock.compiled.edges.graph import Graph, to_angle
 from gaugeblock.programs.errors import FileError, InputError, UnknownName
-from gaugeblock.submissions.formats import from_eap_ig, read_eap_ig, to_eap_ig
+from gaugeblock.submissions.exchange import from_eap_ig, read_eap_ig, to_eap_ig
 
 D_MODEL = 8
 

@@ -21,7 +21,7 @@ from gaugeblock.running import pictures as of_case
 from gaugeblock.running import runner
 from gaugeblock.submissions import Disclosure, pack, push, read_submission, submit, verify
 from gaugeblock.submissions.exchange import export_scores, import_scores
-from gaugeblock.submissions.readme import inert
+from gaugeblock.submissions.readme import escaped
 from support.submissions import CASES, CODE, edit, first_result, read, seal
 
 
@@ -133,7 +133,7 @@ def test_what_people_write_is_shown_and_does_nothing(home, tmp_path):
     page = io.StringIO()
     Console(width=200, file=page).print(found.table())
     assert "Not checked" in page.getvalue()
-    assert inert("a_b") == "a\\_b"
+    assert escaped("a_b") == "a\\_b"
 
 
 def test_a_run_that_was_cut_off_resumes_and_leaves_nothing_half_done(home, tmp_path, monkeypatch):
@@ -188,7 +188,7 @@ def test_failures_are_stated_as_failures(home, tmp_path):
     assert (line["status"], line["skill"], line["error"][:47]) == (
         "error",
         None,
-        "method 'picky' raised ValueError: ?[31mno xxxxx",
+        "method 'picky' raised ValueError: \N{REPLACEMENT CHARACTER}[31mno xxxxx",
     )
     assert "- hist\\@v2n3 (resample, seed 0): error\\: method" in (out / "README.md").read_text()
     with pytest.raises(GaugeblockError, match=r"all 1 jobs failed.*misses"):

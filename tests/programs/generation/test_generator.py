@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaugeblock.programs.errors import ProgramError, UnknownName
+from gaugeblock.programs.errors import InputError, ProgramError, UnknownName
 from gaugeblock.programs.generation.coverage import CONSTRUCTS, constructs, depth, operations
 from gaugeblock.programs.generation.generator import built, generate
 from gaugeblock.programs.generation.shrinking import shrink
@@ -44,9 +44,9 @@ def generated(sources: list[str]) -> list[Program]:
 
 def inputs_of(p: Program, limit: int = 100) -> list[list[Any]]:
     """All inputs where they are few, else some, most of them as long as can be."""
-    found = p.domain.enumerate(p.vocab, p.max_len, limit)
-    if found is not None:
-        return list(found)
+    inputs = p.domain.enumerate(p.vocab, p.max_len, limit)
+    if inputs is not None:
+        return list(inputs)
     rng = np.random.default_rng(1)
     if p.graph:
         return p.sample(rng, 60)
@@ -126,7 +126,7 @@ def test_constructs_can_be_chosen_or_left_out() -> None:
 def test_impossible_wishes_are_refused() -> None:
     with pytest.raises(ProgramError, match=r"no program of size 3, depth 1 .* seed 0"):
         generate(0, size=3, depth=1, constructs=["x + y"])
-    with pytest.raises(ProgramError, match="the seed -1 is negative"):
+    with pytest.raises(InputError, match="the seed -1 is negative"):
         generate(-1)
 
 
@@ -158,8 +158,8 @@ def test_shrinking_keeps_the_failure_and_drops_the_rest() -> None:
         except ProgramError:
             return False
 
-    found = itertools.islice((p for p in map(generate, range(200)) if fails(p)), 2)
-    for p in found:
+    failing = itertools.islice((p for p in map(generate, range(200)) if fails(p)), 2)
+    for p in failing:
         small = shrink(p, fails)
         assert fails(small)
         assert operations(ast.parse(small.source)) <= 2, small.source

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gaugeblock.compiled.writing import write_text
-from gaugeblock.evaluation.ranking import found
+from gaugeblock.evaluation.ranking import top_edges
 from gaugeblock.leaderboard.board import leaderboard, read_leaderboard
 from gaugeblock.leaderboard.site import build, views
 from gaugeblock.leaderboard.site.build import write_site
@@ -147,7 +147,7 @@ def test_case_pages_say_what_was_found(site, board, folder):
         drawn = set(page.all("data-edge", "path"))
         for method in ("eap", "oracle", EVIL_PATH):
             result = read_result(result_path(folder, method, case.id, "resample", 0))
-            circuit = found(result.edge_scores, case.positives, case.negatives, signed=False, noise=0.0)
+            circuit = top_edges(result.edge_scores, case.positives, case.negatives, signed=False, noise=0.0)
             shown = data["methods"][method]
             assert (shown["hits"], shown["misses"]) == ([*circuit.hits], [*circuit.misses])
             assert shown["false_alarms"] == [*circuit.false_alarms]
