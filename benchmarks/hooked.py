@@ -6,34 +6,19 @@ own, which a hook changes; without them, a hook adds the change behind the reade
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gaugeblock.compiled.edges.graph import Place, owner, parse_edge
+from gaugeblock.compiled import split_inputs
+from gaugeblock.compiled.edges.graph import Hook, Place, owner, parse_edge
 from gaugeblock.methods.engine.edge_sets import Functional
 from gaugeblock.methods.task import Task
 
 Hooks = list[tuple[str | Callable[..., Any], Callable[..., Any]]]
-
-
-@contextmanager
-def split_inputs(model: Any) -> Iterator[None]:
-    """The split-input flags, for as long as the block lasts."""
-    flags = [model.set_use_attn_result, model.set_use_split_qkv_input]
-    if not model.cfg.attn_only:
-        flags.append(model.set_use_hook_mlp_in)
-    for flag in flags:
-        flag(True)
-    try:
-        yield
-    finally:
-        for flag in flags:
-            flag(False)
 
 
 def clock(task: Task) -> float:
@@ -47,24 +32,13 @@ def clock(task: Task) -> float:
 # --- where hooks go ------------------------------------------------------------------------------------------------
 
 
-def write_point(writer: str) -> tuple[str, int | None]:
-    """(hook point, head) of what a writer writes; needs `use_attn_result` for heads."""
-    place = Place.of(writer)
-    if place.kind == "head":
-        return f"blocks.{place.layer}.attn.hook_result", place.head
-    if place.kind == "mlp":
-        return f"blocks.{place.layer}.hook_mlp_out", None
-    return ("hook_embed" if place.kind == "embed" else "hook_pos_embed"), None
-
-
-def read_point(task: Task, reader: str, split: bool = True) -> tuple[str, int | None]:
-    """(hook point, head) of a reader's own copy of the stream, or behind its map where inputs are not split."""
+def behind(task: Task, reader: str) -> Hook:
+    """Where a reader reads, behind its map where inputs are not split."""
+    point, head = task.graph.hook(reader, reads=True)
     place = Place.of(reader)
-    if place.kind == "logits":
-        return f"blocks.{task.model.cfg.n_layers - 1}.hook_resid_post", None
     if place.kind == "mlp":
-        return f"blocks.{place.layer}.{'hook_mlp_in' if split else 'mlp.hook_pre'}", None
-    return f"blocks.{place.layer}.{f'hook_{place.port}_input' if split else f'attn.hook_{place.port}'}", place.head
+        return Hook(f"blocks.{place.layer}.mlp.hook_pre", None)
+    return Hook(f"blocks.{place.layer}.attn.hook_{place.port}", head) if place.port else Hook(point, head)
 
 
 def part(value: Tensor, head: int | None) -> Tensor:
@@ -81,17 +55,16 @@ def added(value: Tensor, head: int | None, change: Tensor) -> Tensor:
 
 def written(task: Task, tokens: Tensor) -> dict[str, Tensor]:
     """What every writer writes on a plain run on split inputs."""
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
     def keep(value: Tensor, hook: Any, writer: str, head: int | None) -> None:
-        found[writer] = part(value, head)
+        outputs[writer] = part(value, head)
 
-    writers = [writer for writer in task.graph.writers if writer != "bias"]
-    points = {writer: write_point(writer) for writer in writers}
+    points = {writer: task.graph.hook(writer) for writer in task.graph.writers if writer != "bias"}
     hooks: Hooks = [(point, partial(keep, writer=writer, head=head)) for writer, (point, head) in points.items()]
     with torch.no_grad():
         task.model.run_with_hooks(tokens, fwd_hooks=hooks)
-    return found
+    return outputs
 
 
 # --- one edge ------------------------------------------------------------------------------------------------------
@@ -99,7 +72,7 @@ def written(task: Task, tokens: Tensor) -> dict[str, Tensor]:
 
 def one_edge_split(task: Task, edge: str, change: Tensor) -> Tensor:
     """Logits with `change` added to the reader's own copy of the stream."""
-    point, head = read_point(task, parse_edge(edge)[1])
+    point, head = task.graph.hook(parse_edge(edge)[1], reads=True)
     hook = (point, lambda value, hook: added(value, head, change))
     return task.model.run_with_hooks(task.clean, fwd_hooks=[hook])
 
@@ -107,7 +80,7 @@ def one_edge_split(task: Task, edge: str, change: Tensor) -> Tensor:
 def one_edge_plain(task: Task, edge: str, change: Tensor) -> Tensor:
     """The same without split inputs: `change`, taken through the reader's map, is added behind it."""
     reader = parse_edge(edge)[1]
-    point, head = read_point(task, reader, split=False)
+    point, head = behind(task, reader)
     place = Place.of(reader)
     if place.layer is not None:
         block = task.model.blocks[place.layer]
@@ -138,10 +111,10 @@ def without(task: Task, ablated: Mapping[str, Tensor], removed: Collection[str])
 
     hooks: Hooks = []
     for writer in sorted({writer for writers in by_reader.values() for writer in writers}):
-        point, head = write_point(writer)
+        point, head = task.graph.hook(writer)
         hooks.append((point, partial(keep, writer=writer, head=head)))
     for reader, writers in by_reader.items():
-        point, head = read_point(task, reader)
+        point, head = task.graph.hook(reader, reads=True)
         hooks.append((point, partial(replace, writers=writers, head=head)))
     with torch.no_grad():
         return task.model.run_with_hooks(task.clean, fwd_hooks=hooks)
@@ -212,11 +185,11 @@ def eap(task: Task) -> dict[str, float]:
 
     writes: dict[str, list[tuple[int, int | None]]] = {}
     for writer in writers:
-        point, head = write_point(writer)
+        point, head = task.graph.hook(writer)
         writes.setdefault(point, []).append((row[writer], head))
     reads: dict[str, list[tuple[str, int | None]]] = {}
     for reader in graph.readers:
-        point, head = read_point(task, reader)
+        point, head = graph.hook(reader, reads=True)
         reads.setdefault(point, []).append((reader, head))
     with split_inputs(model):
         with torch.no_grad():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gaugeblock.compiled.edges.graph import Graph
     from gaugeblock.compiled.loading import load
     from gaugeblock.compiled.model import CompiledModel, Provenance
+    from gaugeblock.compiled.stages.hooked import split_inputs
     from gaugeblock.compiled.swapping.components import From, Linear, Mean, Pattern, SwapError, Values, Zero
     from gaugeblock.compiled.swapping.files import load_swapped, save_swapped
     from gaugeblock.compiled.swapping.fragments.directions import fitted_read, fitted_write, reads_of, writes_of
@@ -29,6 +30,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "edges.graph": ["Graph"],
         "loading": ["load"],
         "model": ["CompiledModel", "Provenance"],
+        "stages.hooked": ["split_inputs"],
         "swapping.components": ["From", "Linear", "Mean", "Pattern", "SwapError", "Values", "Zero"],
         "swapping.files": ["load_swapped", "save_swapped"],
         "swapping.fragments.directions": ["fitted_read", "fitted_write", "reads_of", "writes_of"],
@@ -62,6 +64,7 @@ __all__ = [
     "load_swapped",
     "reads_of",
     "save_swapped",
+    "split_inputs",
     "swap",
     "writes_of",
 ]

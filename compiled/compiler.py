@@ -10,14 +10,7 @@ import torch
 
 from gaugeblock.compiled.lowered.operations import Lowered
 from gaugeblock.compiled.model import CompiledModel, Provenance
-from gaugeblock.compiled.stages.assemble import (
-    LOGIT,
-    MAX_PARAMETERS,
-    Parts,
-    assemble,
-    check_size,
-    make_parts,
-)
+from gaugeblock.compiled.stages.assemble import LOGIT, MAX_PARAMETERS, Parts, assemble, check_size, make_parts
 from gaugeblock.compiled.stages.checks import refuse_empty_comparisons
 from gaugeblock.compiled.stages.infer import Inference, infer
 from gaugeblock.compiled.stages.layout import Layout, layout
@@ -27,12 +20,12 @@ from gaugeblock.compiled.stages.schedule import Schedule, schedule
 from gaugeblock.compiled.stages.trace import trace
 from gaugeblock.programs.errors import CompileError
 from gaugeblock.programs.program import Program, check_is_program
-from gaugeblock.programs.proofs.uniqueness import check_gets
+from gaugeblock.programs.proofs.claims import check_gets
 
-SAMPLES = 32
+N_TRIED_INPUTS = 32
 """Inputs on which the interpreter runs a program before it is compiled, so that what has no value is refused."""
 
-ENUMERATED = 2_000
+MAX_INPUTS_ENUMERATED = 2_000
 """Inputs on which a `.get` that no rule proves is tried before a program is compiled."""
 
 
@@ -68,6 +61,13 @@ def compile(
 
     Raises CompileError where the model would be too large or rounding might change an output, naming the variable;
     ProgramError where the program has no value on some input; InputError where its domain has no input.
+
+    >>> import gaugeblock as gb
+    >>> model = gb.compile(gb.programs.get("sort"))
+    >>> model([3, 1, 2])
+    [1, 2, 3]
+    >>> model.graph.writers
+    ('embed', 'pos', 'a0.h0', 'a0.h1', 'm0', 'a1.h0')
     """
     check_is_program(program)
     _check_options(device, dtype)
@@ -94,9 +94,9 @@ def plan(program: Program, dtype: torch.dtype | None = None, *, keep_variables: 
 
 
 def check_values(program: Program) -> None:
-    """Raises ProgramError where the program is found to have no value, InputError where its domain has no input."""
-    program.batch(program.sample(np.random.default_rng(0), SAMPLES))
-    check_gets(program, ENUMERATED)
+    """Try a program. Raises ProgramError where it has no value on some input, InputError where its domain is empty."""
+    program.batch(program.sample(np.random.default_rng(0), N_TRIED_INPUTS))
+    check_gets(program, MAX_INPUTS_ENUMERATED)
 
 
 def plan_unchecked(program: Program, dtype: torch.dtype | None = None, *, keep_variables: bool = False) -> Plan:
@@ -121,13 +121,13 @@ def _plan(program: Program, dtype: torch.dtype | None, keep_variables: bool) -> 
         lowered, placed, where = placed_program(sharp)
         if restored:
             lowered = restoring(lowered, where, _name(chosen))
-        found = precision(lowered, where, _name(chosen))
-        if found.culprit is None:
-            return Plan(program, known, lowered, placed, where, found, chosen, make_parts(lowered, placed, where))
-    margin = found.margins.get(str(found.culprit))
+        bounds = precision(lowered, where, _name(chosen))
+        if bounds.culprit is None:
+            return Plan(program, known, lowered, placed, where, bounds, chosen, make_parts(lowered, placed, where))
+    margin = bounds.margins.get(str(bounds.culprit))
     apart = f": neighbouring values are {margin:.1e} apart relative to their size" if margin else ""
     offer = "; compile with dtype=torch.float64" if dtype is torch.float32 else ""
-    raise CompileError(f"{_name(chosen)} cannot hold {found.culprit!r}, {found.reason}{apart}{offer}")
+    raise CompileError(f"{_name(chosen)} cannot hold {bounds.culprit!r}, {bounds.reason}{apart}{offer}")
 
 
 def _logit_error(planned: Plan) -> float:

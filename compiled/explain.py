@@ -1,4 +1,4 @@
-"""What there is to know of a program before it runs: `gaugeblock.explain(program)`."""
+"""An analysis of a program before it runs: `gaugeblock.explain(program)`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Held:
 @final
 @dataclass(frozen=True)
 class Explanation:
-    """What there is to know of a program. `str()` of it is a page of text.
+    """An analysis of a program. `str()` of it is a page of text.
 
     Attributes:
         causal: whether the output depends on tokens so far only, with a counterexample if not.
@@ -89,7 +89,13 @@ class Explanation:
 
 
 def explain(program: Program) -> Explanation:
-    """Analyse a program and plan its compilation, without making weights. Raises what `compile` raises."""
+    """Analyse a program and plan its compilation, without making weights. Raises what `compile` raises.
+
+    >>> import gaugeblock as gb
+    >>> explanation = gb.explain(gb.programs.get("hist").with_size(vocab="ab", max_len=4))
+    >>> explanation.heads, explanation.bound.layers  # heads of each layer; no compilation needs fewer layers
+    ((1,), 1)
+    """
     planned = plan(program)
     sites = planned.placed.sites
     hidden = {PRESENT, BOS}
@@ -119,10 +125,10 @@ def _heads(planned: Plan) -> tuple[int, ...]:
 
 
 def _table(first: str, second: str, rows: Iterable[tuple[str, str]]) -> list[str]:
-    """Two columns under a heading, and an empty line; nothing where there are no rows."""
-    found = [(first, second), *rows]
-    width = min(max(len(a) for a, _ in found), 60)
-    return [f"{a:<{width}}  {b}" for a, b in found] + [""] if len(found) > 1 else []
+    """Two columns under a heading, and an empty line; no lines where there are no rows."""
+    lines = [(first, second), *rows]
+    width = min(max(len(a) for a, _ in lines), 60)
+    return [f"{a:<{width}}  {b}" for a, b in lines] + [""] if len(lines) > 1 else []
 
 
 def _listed(reached: Reached) -> str:

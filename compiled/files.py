@@ -77,8 +77,8 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
         raise FileError(f"the saved model at {path} is damaged or truncated: {error}") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        given = record.get("format") if isinstance(record, dict) else type(record).__name__
-        raise FileError(f"the saved model at {path} has format {given!r}; this version reads format {FORMAT}")
+        version = record.get("format") if isinstance(record, dict) else type(record).__name__
+        raise FileError(f"the saved model at {path} has format {version!r}; this version reads format {FORMAT}")
     return weights, record
 
 

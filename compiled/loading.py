@@ -18,7 +18,16 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def load(path: str | Path, device: str = "cpu") -> CompiledModel:
-    """Read a saved model. FileError if it is missing, truncated, damaged, or of another kind."""
+    """Read a saved model. Raises FileError if it is missing, truncated, damaged, or of another kind.
+
+    >>> import tempfile
+    >>> import gaugeblock as gb
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     gb.compile(gb.programs.get("hist")).save(f"{folder}/hist")
+    ...     model = gb.load(f"{folder}/hist")
+    >>> model("abca")
+    [2, 1, 1, 2]
+    """
     path = Path(path)
     weights, record = read(path)
     try:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class Provenance:
-    """What the parts of a model are for.
+    """The purpose of each part of a model.
 
     Attributes:
         directions: label of each residual dimension; "" for one the circuit does not use.
@@ -50,7 +50,7 @@ class Provenance:
 @final
 @dataclass(frozen=True)
 class Subspace:
-    """Where a variable is.
+    """The place of a variable in the residual stream.
 
     Attributes:
         directions: orthonormal rows: one per value (one-hot), one (scalar), or two (ratio: the sum over 1 + count, and
@@ -72,6 +72,18 @@ class Subspace:
 @dataclass(frozen=True)
 class CompiledModel:
     """A program as a transformer. Compiled by `gaugeblock.compile`, changed by variants, never in place.
+
+    >>> import gaugeblock as gb
+    >>> model = gb.compile(gb.programs.get("hist"))
+    >>> model("abca")
+    [2, 1, 1, 2]
+    >>> model.batch(["ab", "aaa"])
+    [[1, 1], [3, 3, 3]]
+    >>> tokens = model.encode(["ab", "aaa"])
+    >>> tokens.tolist()  # 4 is BOS, 5 is PAD
+    [[4, 0, 1, 5], [4, 0, 0, 0]]
+    >>> model.decode(model.hooked(tokens), tokens)
+    [[1, 1], [3, 3, 3]]
 
     Attributes:
         program: the program, at the compiled size.
@@ -126,7 +138,7 @@ class CompiledModel:
             site = sites.get(operation, operation)
             reader = f"{site}.{port}" if port in "qkv" else site
             reads.setdefault(f"{source}->{reader}", []).append((operation, port, name))
-        return {edge: tuple(found) for edge, found in reads.items()}
+        return {edge: tuple(carried) for edge, carried in reads.items()}
 
     @property
     def program_edges(self) -> frozenset[str]:
@@ -135,7 +147,7 @@ class CompiledModel:
 
     @cached_property
     def subspaces(self) -> dict[str, Subspace]:
-        """Where each variable of the lowered program is, implicit ones included."""
+        """The place of each variable of the lowered program in the stream, implicit ones included."""
         where, sites, basis = layout(self.lowered).directions, self.provenance.sites, self.provenance.basis
         axes = np.eye(self.weights["embed.W_E"].shape[1]) if basis is None else basis
         readers: dict[str, list[str]] = {name: [] for name in where}
@@ -190,23 +202,23 @@ class CompiledModel:
         return tokens.to(self.device)
 
     def real(self, tokens: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
-        """Which positions hold a token of the input (not BOS, not PAD)."""
+        """The positions that hold a token of the input (not BOS, not PAD)."""
         return tokens < self.bos
 
     def decode(self, logits: Float[Tensor, "batch pos out"], tokens: Int[Tensor, "batch pos"]) -> list[list[Any]]:
         """The outputs at the real positions, tuples where there are several; None where an output is undefined."""
         values = logits.detach().double().cpu().numpy()
-        real, first, found = self.real(tokens).cpu().numpy(), 0, []
+        real, first, decoded = self.real(tokens).cpu().numpy(), 0, []
         for output in self.lowered.outputs:
-            own = values[..., first : first + len(output.columns)]
+            columns = values[..., first : first + len(output.columns)]
             first += len(output.columns)
-            codes = _nearest(output, own[..., 0]) if output.numeric else _chosen(own)
+            codes = _nearest(output, columns[..., 0]) if output.numeric else _chosen(columns)
             shown = [surface(v) for v in (output.values if output.numeric else output.columns)]
             rows = [[None if c < 0 else shown[c] for c in row[mask]] for row, mask in zip(codes, real, strict=True)]
-            found.append(rows)
-        if len(found) == 1:
-            return found[0]
-        return [list(zip(*rows, strict=True)) for rows in zip(*found, strict=True)]
+            decoded.append(rows)
+        if len(decoded) == 1:
+            return decoded[0]
+        return [list(zip(*rows, strict=True)) for rows in zip(*decoded, strict=True)]
 
     def batch(self, inputs: Iterable[Any], batch_size: int | None = None) -> list[list[Any]]:
         """Run the model on inputs of mixed lengths, as many at once as some 100 MB of activations hold by default."""
@@ -251,12 +263,12 @@ class CompiledModel:
 
     @cached_property
     def hash(self) -> str:
-        """Of the weights, and of what they are for."""
+        """The content hash of the weights and of what they are for."""
         return content_hash(self.weights, self.record)
 
 
 def _half_layer(node: str) -> float:
-    """When a node computes: heads of layer l at 2l, its MLP at 2l + 1, the logits last."""
+    """The time at which a node computes: heads of layer l at 2l, its MLP at 2l + 1, the logits last."""
     place = Place.of(node)
     if place.kind == "logits":
         return math.inf

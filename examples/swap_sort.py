@@ -21,13 +21,13 @@ def main():
     case = gb.case("sort")
     tokens = case.pairs.clean
     baseline = swap(case.model, {"a0.h0": Mean(tokens)})
-    found = {}
+    comparisons = {}
     for function in (smaller, up_to_five):
         swapped = swap(case.model, {"a0.h0": function})
-        found[function.__name__] = gb.compare(case.model, swapped, tokens, baseline=baseline)
+        comparisons[function.__name__] = gb.compare(case.model, swapped, tokens, baseline=baseline)
         print(f"\n--- a0.h0 replaced by {function.__name__} ---")
-        print(found[function.__name__])
-    return found
+        print(comparisons[function.__name__])
+    return comparisons
 
 
 if __name__ == "__main__":

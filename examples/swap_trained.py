@@ -52,8 +52,8 @@ def trained(p, steps, seed):
 def power(model):
     """How much of the embedding varies with each frequency 1, 2, … of the numbers."""
     numbers = model.W_E[:-1]
-    found = torch.fft.rfft(numbers - numbers.mean(0), dim=0).abs().square().sum(1)[1:]
-    return found / found.sum()
+    strength = torch.fft.rfft(numbers - numbers.mean(0), dim=0).abs().square().sum(1)[1:]
+    return strength / strength.sum()
 
 
 def points(numbers, frequencies, p):
@@ -123,9 +123,9 @@ def main(arguments=None):
     parser.add_argument("--steps", type=int, default=2000, help="of training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a folder for figures.json and a picture of each comparison")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
 
-    model, train, test = trained(given.p, given.steps, given.seed)
+    model, train, test = trained(options.p, options.steps, options.seed)
     strength = power(model)
     keys = [k for k, share in enumerate(strength.tolist(), 1) if share > strength.mean()]
     weakest = (strength.argsort()[: len(keys)] + 1).tolist()  # frequencies that the model does not use: a control
@@ -154,21 +154,21 @@ def main(arguments=None):
     targets = torch.zeros_like(test)
     targets[:, -1] = sums(test)
     last = torch.tensor([False, False, True])
-    found = {}
+    comparisons = {}
     print(f"\n{'':34}{'accuracy':>22}{'KL':>9}{'loss recovered':>27}")
     for name, parts in candidates.items():
         ablated = swap(model, {part.removesuffix(".pattern"): Mean(train) for part in parts})
         comparison = gb.compare(model, swap(model, parts), test, baseline=ablated, positions=last, targets=targets)
-        found[name] = comparison
+        comparisons[name] = comparison
         accuracy, recovered = shown(comparison.accuracy), shown(comparison.loss_recovered)
         print(f"{name:34}{accuracy:>22}{comparison.divergence.estimate:9.3f}{recovered:>27}")
-    if given.out:
-        given.out.mkdir(parents=True, exist_ok=True)
-        figures = {name.strip(): comparison.to_dict() for name, comparison in found.items()}
-        (given.out / "figures.json").write_text(json.dumps(figures, indent=1))
-        for i, comparison in enumerate(found.values()):
-            comparison.picture().save(given.out / f"{i}.svg")
-    return model, found
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        figures = {name.strip(): comparison.to_dict() for name, comparison in comparisons.items()}
+        (options.out / "figures.json").write_text(json.dumps(figures, indent=1))
+        for i, comparison in enumerate(comparisons.values()):
+            comparison.picture().save(options.out / f"{i}.svg")
+    return model, comparisons
 
 
 if __name__ == "__main__":

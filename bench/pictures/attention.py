@@ -12,18 +12,18 @@ from gaugeblock.compiled.edges.graph import hook_of
 from gaugeblock.compiled.lowered.operations import BOS, INDICES, PRESENT, Attention
 from gaugeblock.compiled.lowered.semantics import pattern, run
 from gaugeblock.compiled.model import CompiledModel
-from gaugeblock.pictures.grid import PAD, ROW, DrawCell, Labels, Side, draw
+from gaugeblock.pictures.grid import PAD, ROW, DrawCell, Frame, Strip, draw
 from gaugeblock.pictures.svg import Canvas, Picture
 from gaugeblock.programs.errors import ProgramError
 
-GAP: Final = 30.0
+GAP_BETWEEN_HEADS: Final = 30.0
 CELL: Final = 31.0
-NEGLIGIBLE: Final = 5e-4
+NEGLIGIBLE_WEIGHT: Final = 5e-4
 """Weights and differences below this are drawn as nothing."""
 
 
 def attention(model: CompiledModel, xs: Any, which: str | None = None) -> Picture:
-    """For each head: the selector as weights, the attention pattern of the model, and pattern minus selector.
+    """Draw for each head the selector as weights, the attention pattern of the model, and pattern minus selector.
 
     The first key is the start token, to which a head attends that selects nothing. A head that sums attends to it
     beside the selected keys; where it is so heavy that the rest could not be seen, the pattern is shown without it,
@@ -48,7 +48,7 @@ def attention(model: CompiledModel, xs: Any, which: str | None = None) -> Pictur
         selector, _ = pattern(op, codes, model.real(tokens).cpu().numpy())
         compared = _compare(model, {name: row[0] for name, row in codes.items()}, site, op, selector[0, 1:], seen)
         words.append(f"{compared.title}: {compared.caption}")
-        y = _draw(canvas, compared, y) + GAP
+        y = _draw(canvas, compared, y) + GAP_BETWEEN_HEADS
     return canvas.picture(f"Selectors and attention of {model.program.name}", "; ".join(words))
 
 
@@ -63,8 +63,8 @@ class _Compared:
     expected: Float[np.ndarray, "query key"]
     pattern: Float[np.ndarray, "query key"]
     without_sink: bool
-    keys: tuple[Side, ...]
-    queries: tuple[Side, ...]
+    keys: tuple[Strip, ...]
+    queries: tuple[Strip, ...]
 
 
 def _chosen(model: CompiledModel, which: str | None) -> list[tuple[str, Attention]]:
@@ -101,11 +101,11 @@ def _compare(
     keys = list(dict.fromkeys([*(c.key for c in conditions), *([op.ranking.variable] if op.ranking else [])]))
     queries = list(dict.fromkeys(c.query for c in conditions if c.query is not None))
 
-    def side(role: str, name: str, first: tuple[Any, ...]) -> Side:
+    def strip(role: str, name: str, first: tuple[Any, ...]) -> Strip:
         if name == INDICES:  # also where no variable holds them
-            return Side(role, name, name, (*first, *range(len(pattern))))
+            return Strip(role, name, name, (*first, *range(len(pattern))))
         values = model.lowered.variables[name].values
-        return Side(role, name, name, (*first, *(values[c] if c >= 0 else None for c in codes[name][1:].tolist())))
+        return Strip(role, name, name, (*first, *(values[c] if c >= 0 else None for c in codes[name][1:].tolist())))
 
     return _Compared(
         site=site,
@@ -114,13 +114,13 @@ def _compare(
         expected=expected,
         pattern=pattern,
         without_sink=without_sink,
-        keys=tuple(side("key", name, ("BOS",)) for name in keys or [INDICES]),
-        queries=tuple(side("query", name, ()) for name in queries or [INDICES]),
+        keys=tuple(strip("key", name, ("BOS",)) for name in keys or [INDICES]),
+        queries=tuple(strip("query", name, ()) for name in queries or [INDICES]),
     )
 
 
 def _without_sink(weights: np.ndarray, sink: float) -> Float[np.ndarray, "query key"]:
-    """Scaled to 1 over the other keys; nothing where they weigh less together than half of one selected key."""
+    """The weights of the other keys, scaled to 1; 0 where they weigh less together than half of one selected key."""
     rest = weights.copy()
     rest[:, 0] = 0
     total = rest.sum(-1, keepdims=True)
@@ -138,14 +138,14 @@ def _draw(canvas: Canvas, compared: _Compared, y: float) -> float:
     x = 0.0
     for kind, weights in (("selector", compared.expected), ("attention", compared.pattern), ("difference", difference)):
         if kind == "selector":
-            labels = Labels(queries, keys, above=compared.keys, left=compared.queries)
+            frame = Frame(queries, keys, above=compared.keys, left=compared.queries)
         else:  # the same names again would only take room
-            labels = Labels(queries, keys, above=[replace(side, role="", name="") for side in compared.keys])
-        middle = x + labels.margin() + keys * labels.cell_width(CELL) / 2
+            frame = Frame(queries, keys, above=[replace(strip, role="", name="") for strip in compared.keys])
+        middle = x + frame.margin() + keys * frame.cell_width(CELL) / 2
         canvas.text(middle, y + ROW / 2, kind, bold=True, anchor="middle", colour="accent")
-        draw(canvas, labels, _cell(canvas, compared, kind, weights), x, y + ROW, CELL)
-        x += labels.width(CELL) + PAD
-    return y + ROW + labels.height()
+        draw(canvas, frame, _cell(canvas, compared, kind, weights), x, y + ROW, CELL)
+        x += frame.width(CELL) + PAD
+    return y + ROW + frame.height()
 
 
 def _cell(canvas: Canvas, compared: _Compared, kind: str, weights: np.ndarray) -> DrawCell:
@@ -166,7 +166,7 @@ def _cell(canvas: Canvas, compared: _Compared, kind: str, weights: np.ndarray) -
             canvas.rect(*box, stroke="line", dashes="2 2", radius=3, tip=f"{name}: left out", **place)
             return
         canvas.rect(*box, fill="tint", stroke="line", radius=3, tip=about, **place)
-        if abs(weight) < NEGLIGIBLE:
+        if abs(weight) < NEGLIGIBLE_WEIGHT:
             return
         strong = min(abs(weight), 1.0)
         canvas.rect(*box, fill="alarm" if kind == "difference" else "accent", opacity=strong, radius=3)

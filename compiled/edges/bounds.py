@@ -1,4 +1,4 @@
-"""What can stand in the residual stream, whatever set of edges is ablated: an outer bound, from the weights alone.
+"""An outer bound, from the weights alone, of the residual stream, whatever set of edges is ablated.
 
 A writer's content is bounded by a sum of polytopes, each given by its vertices (rows). A head writes mixtures of what
 its values can be, so its polytopes are linear images of those of the stream; neurons that read along one line write
@@ -18,23 +18,23 @@ from gaugeblock.compiled.stages.assemble import Weights
 
 Vertices = Float[np.ndarray, "_ d_model"]
 
-SURE = 60.0
+SURE_SCORE_GAP = 60.0
 """A gap between scores beyond which attention to the lower one, below 1e-26, is nothing."""
 
 
 @final
 @dataclass(frozen=True)
-class Contents:
+class StreamBounds:
     """Polytopes whose sum bounds the stream: at the BOS position, and at every other one. Both lists run in parallel,
     so that what polytope i holds anywhere is the hull of bos[i] and other[i]."""
 
     bos: tuple[Vertices, ...] = ()
     other: tuple[Vertices, ...] = ()
 
-    def plus(self, *more: "Contents") -> "Contents":
+    def plus(self, *more: "StreamBounds") -> "StreamBounds":
         """The stream after further writers."""
         bos, other = (sum((getattr(c, kind) for c in more), getattr(self, kind)) for kind in ("bos", "other"))
-        return Contents(bos, other)
+        return StreamBounds(bos, other)
 
     def highest(self, reads: Float[np.ndarray, "d_model n"]) -> Float[np.ndarray, " n"]:
         """Upper bound of stream @ reads, at any position."""
@@ -49,42 +49,42 @@ class Contents:
         return low.sum(0), high.sum(0)
 
 
-def start(weights: Weights, zeroed: bool) -> Contents:
-    """What embed and pos write. zeroed: whether they can be ablated to zero."""
+def start(weights: Weights, zeroed: bool) -> StreamBounds:
+    """Bound what embed and pos write. zeroed: whether they can be ablated to zero."""
     W_E, W_pos = weights["embed.W_E"], weights["pos_embed.W_pos"]
     bos = len(W_E) - 2
     parts = [(W_E[[bos]], np.delete(W_E, bos, 0)), (W_pos[:1], W_pos[1:])]
     return _contents(parts, zeroed)
 
 
-def after_head(before: Contents, head: Weights) -> Contents:
-    """What a head writes, from anything that its values can be; zero included, as it may be ablated or stand later."""
+def after_head(before: StreamBounds, head: Weights) -> StreamBounds:
+    """Bound what a head writes by all that its values can be; zero included, as it may be ablated or stand later."""
     carried = head["W_V"] @ head["W_O"]
     values = list(zip(_mapped(before.bos, carried), _mapped(before.other, carried), strict=True))
     constant = (head["b_V"] @ head["W_O"])[None]
     values.append((constant, constant))
-    at_bos, elsewhere = (gap(before, head, at) >= SURE for at in ("bos", "other"))
+    at_bos, elsewhere = (gap(before, head, at) >= SURE_SCORE_GAP for at in ("bos", "other"))
     return _contents([(b if at_bos else np.vstack([b, o]), b if elsewhere else np.vstack([b, o])) for b, o in values])
 
 
 def after_neurons(
-    before: Contents,
+    before: StreamBounds,
     W_in: Float[np.ndarray, "d_model n"],
     b_in: Float[np.ndarray, " n"],
     W_out: Float[np.ndarray, "n d_model"],
-) -> Contents:
-    """What neurons write. Those that read along the same line are bounded together, the others one by one."""
+) -> StreamBounds:
+    """Bound what neurons write: those that read along the same line together, the others one by one."""
     lines, members = _lines(W_in)
     ranges = [(-_most(p, -lines).sum(0), _most(p, lines).sum(0)) for p in (before.bos, before.other)]
     parts = []
-    for line, own in enumerate(members):
-        slopes = lines[:, line] @ W_in[:, own]
-        corners = [_corners(low[line], high[line], slopes, b_in[own]) @ W_out[own] for low, high in ranges]
+    for line, neurons in enumerate(members):
+        slopes = lines[:, line] @ W_in[:, neurons]
+        corners = [_corners(low[line], high[line], slopes, b_in[neurons]) @ W_out[neurons] for low, high in ranges]
         parts.append((corners[0], corners[1]))
     return _contents(parts)
 
 
-def gap(before: Contents, head: Weights, query: str) -> float:
+def gap(before: StreamBounds, head: Weights, query: str) -> float:
     """Lower bound of a head's score of BOS minus its score of any other key, for the query at BOS ("bos") or not."""
     constant = head["b_Q"][None]
     queries, starts = _stacked([*(q for q in _mapped(getattr(before, query), head["W_Q"]) if q.any()), constant])
@@ -117,9 +117,9 @@ def _mapped(
     return np.split(rows @ by, starts[1:])
 
 
-def _contents(parts: Sequence[tuple[Vertices, Vertices]], zeroed: bool = True) -> Contents:
+def _contents(parts: Sequence[tuple[Vertices, Vertices]], zeroed: bool = True) -> StreamBounds:
     kept = [(b, o) for b, o in parts if b.any() or o.any()]
-    return Contents(tuple(_distinct(b, zeroed) for b, _ in kept), tuple(_distinct(o, zeroed) for _, o in kept))
+    return StreamBounds(tuple(_distinct(b, zeroed) for b, _ in kept), tuple(_distinct(o, zeroed) for _, o in kept))
 
 
 def _distinct(vertices: Vertices, zeroed: bool) -> Vertices:

@@ -15,20 +15,21 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from gaugeblock.programs.errors import InputError, UnknownName
 
 Kind = Literal["embed", "pos", "bias", "head", "mlp", "logits"]
 SOURCES = ("embed", "pos", "bias")
 PORTS = ("q", "k", "v")
+PATTERN = ".pattern"
 _HEAD = re.compile(r"a(\d+)\.h(\d+)(?:\.([qkv]))?")
 _MLP = re.compile(r"m(\d+)")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a writer or reader stands; `layer`, `head` and `port` are None where they have no meaning."""
+    """The place of a writer or reader; `layer`, `head` and `port` are None where they have no meaning."""
 
     kind: Kind
     layer: int | None = None
@@ -47,8 +48,22 @@ class Place:
         raise UnknownName("writer or reader", name, [*SOURCES, "a0.h0", "a0.h0.q", "m0", "logits"])
 
 
+class Hook(NamedTuple):
+    """A hook point of TransformerLens, and the head among those that it shows; None where it shows no heads.
+
+    What comes by is [batch, pos, d_model], with heads [batch, pos, head, d_model].
+    """
+
+    point: str
+    head: int | None
+
+
 def parse_edge(edge: str) -> tuple[str, str]:
-    """("embed", "a0.h1.q") of "embed->a0.h1.q". Raises InputError where the arrow is missing."""
+    """Split an edge into its writer and its reader. Raises InputError where the arrow is missing.
+
+    >>> parse_edge("embed->a0.h1.q")
+    ('embed', 'a0.h1.q')
+    """
     writer, arrow, reader = edge.partition("->")
     if not arrow:
         raise InputError(f"an edge is written 'writer->reader', got {edge!r}")
@@ -56,18 +71,48 @@ def parse_edge(edge: str) -> tuple[str, str]:
 
 
 def owner(reader: str) -> str:
-    """The node a reader belongs to: "a0.h1" of "a0.h1.q"; "m0" and "logits" are their own."""
+    """The node a reader belongs to; "m0" and "logits" are their own.
+
+    >>> owner("a0.h1.q")
+    'a0.h1'
+    """
     return reader[:-2] if reader[-2:] in (".q", ".k", ".v") else reader
 
 
 def to_angle(name: str) -> str:
-    """The form of other circuit tools for a node or an edge: "embed->a0.h1<q>" of "embed->a0.h1.q"."""
+    """The form of other circuit tools for a node or an edge.
+
+    >>> to_angle("embed->a0.h1.q")
+    'embed->a0.h1<q>'
+    """
     return re.sub(r"\.([qkv])$", r"<\1>", name)
 
 
 def from_angle(name: str) -> str:
-    """The inverse of `to_angle`: "embed->a0.h1.q" of "embed->a0.h1<q>"."""
+    """The inverse of `to_angle`.
+
+    >>> from_angle("embed->a0.h1<q>")
+    'embed->a0.h1.q'
+    """
     return re.sub(r"<([qkv])>$", r".\1", name)
+
+
+def hook_of(name: str, n_layers: int, *, reads: bool = False) -> Hook:
+    """The hook of a writer or reader in a model of so many layers; see `Graph.hook`."""
+    place = Place.of(name.removesuffix(PATTERN))
+    at = f"blocks.{place.layer}."
+    match place.kind:
+        case "head" if name.endswith(PATTERN):
+            return Hook(at + "attn.hook_pattern", place.head)
+        case "head":
+            return Hook(at + (f"hook_{place.port}_input" if place.port else "attn.hook_result"), place.head)
+        case "mlp":
+            return Hook(at + ("hook_mlp_in" if reads else "hook_mlp_out"), None)
+        case "logits":
+            return Hook(f"blocks.{n_layers - 1}.hook_resid_post", None)
+        case "bias":
+            raise InputError("no hook point shows 'bias', the attention output biases b_O before a reader")
+    return Hook("hook_embed" if place.kind == "embed" else "hook_pos_embed", None)
 
 
 @dataclass(frozen=True)
@@ -75,11 +120,23 @@ class Graph:
     """Writers, readers and edges, each in topological order; edges are grouped by reader.
 
     Raises InputError where an edge names an unknown end, stands twice or is out of that order.
+
+    Attributes:
+        n_layers: of the model; layers in which nobody writes are in no name.
+
+    >>> graph = Graph(("embed", "m0"), ("m0", "logits"), ("embed->m0", "embed->logits", "m0->logits"))
+    >>> graph.incoming("logits")
+    ('embed->logits', 'm0->logits')
+    >>> graph.outgoing("embed")
+    ('embed->m0', 'embed->logits')
+    >>> graph.indices(["m0->logits"])
+    [2]
     """
 
     writers: tuple[str, ...]
     readers: tuple[str, ...]
     edges: tuple[str, ...]
+    n_layers: int = 0
 
     def __post_init__(self) -> None:
         places = [self._place(edge) for edge in self.edges]
@@ -115,10 +172,10 @@ class Graph:
 
     def _grouped(self, names: Sequence[str], end: int) -> dict[str, tuple[str, ...]]:
         """The edges that have each name as their writer (end 0) or reader (end 1)."""
-        found: dict[str, list[str]] = {name: [] for name in names}
+        groups: dict[str, list[str]] = {name: [] for name in names}
         for edge in self.edges:
-            found[parse_edge(edge)[end]].append(edge)
-        return {name: tuple(edges) for name, edges in found.items()}
+            groups[parse_edge(edge)[end]].append(edge)
+        return {name: tuple(edges) for name, edges in groups.items()}
 
     def incoming(self, reader: str) -> tuple[str, ...]:
         """The edges into a reader. Raises UnknownName."""
@@ -138,13 +195,42 @@ class Graph:
         return tuple(p.head for p in places if p.kind == "head" and p.layer == layer and p.head is not None)
 
     def indices(self, edges: Iterable[str]) -> list[int]:
-        """Where these edges stand in `edges`. Raises UnknownName for a name that is no edge."""
-        found = []
+        """The places at which these edges stand in `edges`. Raises UnknownName for a name that is no edge."""
+        indices = []
         for edge in edges:
             if edge not in self.edge_index:
                 raise UnknownName("edge of this graph", edge, self.edges)
-            found.append(self.edge_index[edge])
-        return found
+            indices.append(self.edge_index[edge])
+        return indices
+
+    def hook(self, name: str, *, reads: bool = False) -> Hook:
+        """The place where TransformerLens shows what a writer writes, or what a reader reads.
+
+        What a head writes has a hook point of its own, and so has what q, k, v and each MLP read, while inputs are
+        split (`gaugeblock.compiled.split_inputs`): a change there is a change for that reader alone.
+
+        Args:
+            name: a writer or reader; or "a0.h1.pattern", the attention [batch, head, query, key] of a head.
+            reads: for an MLP, which is both, the hook of what it reads instead of what it writes.
+
+        Raises UnknownName for any other name, InputError for `bias`, which no hook point shows.
+
+        >>> graph = Graph(("embed", "a0.h1", "m0"), ("a0.h1.q", "m0", "logits"), ())
+        >>> graph.hook("a0.h1")
+        Hook(point='blocks.0.attn.hook_result', head=1)
+        >>> graph.hook("a0.h1.q")
+        Hook(point='blocks.0.hook_q_input', head=1)
+        >>> [graph.hook("m0").point, graph.hook("m0", reads=True).point, graph.hook("logits").point]
+        ['blocks.0.hook_mlp_out', 'blocks.0.hook_mlp_in', 'blocks.0.hook_resid_post']
+        """
+        node = name.removesuffix(PATTERN)
+        if not (name in self.reader_index or node in self.writer_index) or (node != name and node[0] != "a"):
+            raise UnknownName("writer or reader of this graph", name, dict.fromkeys((*self.writers, *self.readers)))
+        return hook_of(name, self._depth, reads=reads)
+
+    @cached_property
+    def _depth(self) -> int:
+        return max(self.n_layers, *(1 + (Place.of(writer).layer or 0) for writer in self.writers))
 
     @staticmethod
     def of(hooked: Any) -> "Graph":
@@ -177,7 +263,7 @@ class Graph:
                 read(f"m{layer}", layer + 1, tuple(writers))
                 writers.append(f"m{layer}")
         read("logits", len(biased), tuple(writers))
-        return Graph(tuple(writers), tuple(readers), tuple(edges))
+        return Graph(tuple(writers), tuple(readers), tuple(edges), len(biased))
 
 
 def _any(parameter: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Parts of a model that change no logit though they look live: what each is, when that is proved, and the rest.
+"""Parts of a model that change no logit though they look live, and the ablations for which that is proved.
 
 An ablation moves a part's content, never its map, and each construction cancels whatever contents it meets. So a
 logit depends on no more than what the weights without these parts read, whatever set of edges is ablated.
@@ -25,22 +25,22 @@ CONSTRUCTIONS: Mapping[str, frozenset[str]] = {
 - twin neurons: relu of multiples of one number, with writes that cancel.
 - constant key: a query term meets only a direction that embed writes alike for every token, BOS and PAD included, so
   it shifts all scores of a query alike.
-- parked head: BOS leads all other keys by 60 or more for any contents, and has no value, even where writers before are
-  zeroed. A zeroed embed at its own q or k takes the lead away.
+- parked head: it attends to BOS, which leads all other keys by 60 or more for any contents, and has no value, even
+  where writers before are zeroed. A zeroed embed at its own q or k takes the lead away.
 """
 
-SAME = 1e-9
+TOLERANCE = 1e-9
 
 
 @final
 @dataclass(frozen=True)
 class Inert:
-    """One such part.
+    """A part of a model that changes no logit.
 
     Attributes:
         construction: key of CONSTRUCTIONS.
         layer: where it stands.
-        head: of a parked head, or the head with a constant key.
+        head: that attends to BOS ("parked head"), or the one with a constant key.
         neurons: hidden units of dead neurons, or of one set of twins.
     """
 
@@ -66,9 +66,9 @@ def without(weights: Weights, parts: Iterable[Inert]) -> Weights:
             names = [name for name in weights if name.startswith(at + "attn.") and not name.endswith("b_O")]
             left |= {name: _zeroed(left[name], (part.head,)) for name in names}
         else:
-            own = list(part.neurons)
-            left |= {at + f"mlp.{name}": _zeroed(left[at + f"mlp.{name}"], own) for name in ("b_in", "W_out")}
-            left[at + "mlp.W_in"] = _zeroed(left[at + "mlp.W_in"].T, own).T
+            neurons = list(part.neurons)
+            left |= {at + f"mlp.{name}": _zeroed(left[at + f"mlp.{name}"], neurons) for name in ("b_in", "W_out")}
+            left[at + "mlp.W_in"] = _zeroed(left[at + "mlp.W_in"].T, neurons).T
     for layer, head in keyed:
         at = f"blocks.{layer}.attn."
         shared = constant_key(left, layer, head)
@@ -94,15 +94,15 @@ def constant_key(weights: Weights, layer: int, head: int) -> Float[np.ndarray, "
         vary += [weights[f"{at}mlp.W_out"], weights[f"{at}mlp.b_out"][None]]
     differences = np.vstack(vary) @ W_K
     size = np.linalg.norm(differences, axis=1)
-    kept = size > SAME * np.linalg.norm(W_K)
+    kept = size > TOLERANCE * np.linalg.norm(W_K)
     _, values, basis = np.linalg.svd(differences[kept] / size[kept, None], full_matrices=False)
-    basis = basis[values > SAME * values.max(initial=0)]
+    basis = basis[values > TOLERANCE * values.max(initial=0)]
     shared = W_E[-1] @ W_K
     inside = shared @ basis.T @ basis
-    if np.linalg.norm(inside) > SAME * np.linalg.norm(shared):  # else it stays as it is, to the last bit
+    if np.linalg.norm(inside) > TOLERANCE * np.linalg.norm(shared):  # else it stays as it is, to the last bit
         shared = shared - inside
     length = np.linalg.norm(shared)
-    return shared / length if length > SAME * np.linalg.norm(W_K) else np.zeros_like(shared)
+    return shared / length if length > TOLERANCE * np.linalg.norm(W_K) else np.zeros_like(shared)
 
 
 def _zeroed(array: np.ndarray, rows: Iterable[int]) -> np.ndarray:

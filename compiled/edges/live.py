@@ -1,4 +1,4 @@
-"""Which edges the weights connect at all (structural), and which can reach the logits (live).
+"""The edges that the weights connect at all (structural), and those that can reach the logits (live).
 
 Both are properties of the weights alone and do not depend on the basis of the residual stream.
 """
@@ -69,7 +69,7 @@ def _product(rows: Matrix, matrix: Matrix) -> Matrix:
 
 
 def _meets(rows: Matrix, columns: Matrix) -> np.ndarray:
-    """Where row · column is not zero relative to their lengths."""
+    """Whether each row · column is not zero, relative to their lengths."""
     size = np.linalg.norm(rows, axis=1)[:, None] * np.linalg.norm(columns, axis=0)[None, :]
     return np.abs(rows @ columns) > TOLERANCE * size
 

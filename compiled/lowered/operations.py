@@ -19,7 +19,7 @@ PRESENT, BOS, TOKENS, INDICES = "present", "bos", "tokens", "indices"
 Encoding = Literal["onehot", "scalar", "ratio"]
 """How a variable is written: one direction per value; its value; or (sum / (1 + count), 1 / (1 + count))."""
 
-SHARPEST = 2.0**-14
+MIN_RELATIVE_MARGIN = 2.0**-14
 """Smallest distance of a number from a threshold, relative to the numbers' size, that float32 is trusted with."""
 
 Port = Literal["q", "k", "v", "mlp", "logits"]
@@ -72,7 +72,7 @@ class Ranking:
 @final
 @dataclass(frozen=True)
 class Read:
-    """What a head moves: `source` through `mapping` into `out`. A scalar source is moved as it is.
+    """A value that a head moves: `source` through `mapping` into `out`. A scalar source is moved as it is.
 
     Attributes:
         kind: `get`, `mean` or `sum`.
@@ -188,7 +188,7 @@ Operation = Attention | Table | Total
 @final
 @dataclass(frozen=True)
 class Output:
-    """What the unembedding reads.
+    """A variable that the unembedding reads.
 
     Attributes:
         variable: read from the stream.
@@ -209,11 +209,13 @@ class Output:
 @final
 @dataclass(frozen=True)
 class Lowered:
-    """Attributes:
-    vocab, max_len: the tokens in order of their ids, and the longest input.
-    variables: by name.
-    operations: readers after writers.
-    outputs: one, or several that the program gives as a tuple; their logit columns stand side by side.
+    """A program as attention and MLP operations.
+
+    Attributes:
+        vocab, max_len: the tokens in order of their ids, and the longest input.
+        variables: by name.
+        operations: readers after writers.
+        outputs: one, or several that the program gives as a tuple; their logit columns stand side by side.
     """
 
     vocab: tuple[Any, ...]
@@ -248,16 +250,16 @@ class Lowered:
     @cached_property
     def flow(self) -> tuple[tuple[str, Port, str], ...]:
         """Every read on which an output depends: (operation or "logits", port, variable), implicit ones included."""
-        found: dict[tuple[str, Port, str], None] = {}
+        reads: dict[tuple[str, Port, str], None] = {}
         for op in self.operations:
             if op.name not in self.needed:
                 continue
             if isinstance(op, Attention):
-                found |= dict.fromkeys(self._attention_flow(op))
+                reads |= dict.fromkeys(self._attention_flow(op))
             else:
-                found |= dict.fromkeys((op.name, "mlp", name) for name in op.inputs)
-        found |= dict.fromkeys(("logits", "logits", output.variable) for output in self.outputs)
-        return tuple(found)
+                reads |= dict.fromkeys((op.name, "mlp", name) for name in op.inputs)
+        reads |= dict.fromkeys(("logits", "logits", output.variable) for output in self.outputs)
+        return tuple(reads)
 
     def _attention_flow(self, op: Attention) -> Iterator[tuple[str, Port, str]]:
         yield op.name, "q", PRESENT

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from gaugeblock.compiled.lowered.operations import SHARPEST
+from gaugeblock.compiled.lowered.operations import MIN_RELATIVE_MARGIN
 from gaugeblock.compiled.lowered.tables import smallest_gap
 
 
@@ -21,7 +21,7 @@ def radix_weights(sets: Sequence[Sequence[Any]]) -> tuple[float, ...] | None:
         weights.insert(0, 2.0 ** math.ceil(math.log2(step)) if math.isfinite(step) and step > 0 else 1.0)
         span += weights[0] * _span(values)
     largest = sum(w * max(abs(float(v)) for v in values) for w, values in zip(weights, sets, strict=True))
-    return tuple(weights) if largest == 0 or gap / 2 / (2 * largest) >= SHARPEST else None
+    return tuple(weights) if largest == 0 or gap / 2 / (2 * largest) >= MIN_RELATIVE_MARGIN else None
 
 
 def _span(values: Sequence[Any]) -> float:

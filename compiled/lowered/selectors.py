@@ -47,7 +47,7 @@ def on_tuples(selector: Selector) -> Select:
     tree = _on_bases(selector)
     literals = [node for node in postorder(tree) if isinstance(node, Select)]
     keys, queries = ({id(getattr(x, side)): getattr(x, side) for x in literals} for side in ("key", "query"))
-    key_place, query_place = ({i: place for place, i in enumerate(found)} for found in (keys, queries))
+    key_place, query_place = ({i: place for place, i in enumerate(ids)} for ids in (keys, queries))
     places = {id(x): (key_place[id(x.key)], query_place[id(x.query)]) for x in literals}
     return Select(
         Elementwise(together, tuple(keys.values())),
@@ -94,7 +94,7 @@ def grid(predicate: Predicate, keys: Sequence[Any], queries: Sequence[Any]) -> B
 def _tree_grid(
     tree: Selector, places: dict[int, tuple[int, int]], keys: Sequence[Any], queries: Sequence[Any]
 ) -> Bool[np.ndarray, "key query"]:
-    found: dict[int, np.ndarray] = {}
+    tables: dict[int, np.ndarray] = {}
     for node in postorder(tree):
         match node:
             case Select(predicate=predicate):
@@ -102,14 +102,14 @@ def _tree_grid(
                 of_keys = _results(operator.itemgetter(place[0]), keys)
                 of_queries = _results(operator.itemgetter(place[1]), queries)
                 known = grid(predicate, of_keys.values, of_queries.values)
-                found[id(node)] = known[of_keys.codes][:, of_queries.codes]
+                tables[id(node)] = known[of_keys.codes][:, of_queries.codes]
             case And(operands):
-                found[id(node)] = np.logical_and.reduce([found[id(x)] for x in operands])
+                tables[id(node)] = np.logical_and.reduce([tables[id(x)] for x in operands])
             case Or(operands):
-                found[id(node)] = np.logical_or.reduce([found[id(x)] for x in operands])
+                tables[id(node)] = np.logical_or.reduce([tables[id(x)] for x in operands])
             case Not(operand):
-                found[id(node)] = ~found[id(operand)]
-    return found[id(tree)]
+                tables[id(node)] = ~tables[id(operand)]
+    return tables[id(tree)]
 
 
 @final
@@ -140,7 +140,7 @@ _NOTHING_READ = Constant(True)
 
 
 def _base(x: SOp) -> SOp:
-    """What an s-op is a function of: one one-hot variable, nothing at all, or, if neither, itself."""
+    """The base of an s-op, of which it is a function: one one-hot variable, nothing at all, or, if neither, itself."""
     leaves: dict[int, SOp] = {}
     stack: list[SOp] = [x]
     seen: set[int] = set()
@@ -166,14 +166,14 @@ def _function(x: SOp, base: SOp) -> Callable[[Any], Any]:
 
     def value(of_base: Any) -> Any:
         if (type(of_base), of_base) not in known:
-            found: dict[int, Any] = {id(base): of_base}
+            values: dict[int, Any] = {id(base): of_base}
             for node in order:
                 if isinstance(node, Elementwise):
-                    found[id(node)] = apply(node.f, tuple(found[id(operand)] for operand in node.operands))
+                    values[id(node)] = apply(node.f, tuple(values[id(operand)] for operand in node.operands))
                 else:
                     assert isinstance(node, Constant)
-                    found[id(node)] = node.value
-            known[type(of_base), of_base] = found[id(x)]
+                    values[id(node)] = node.value
+            known[type(of_base), of_base] = values[id(x)]
         return known[type(of_base), of_base]
 
     return value

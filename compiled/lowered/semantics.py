@@ -1,4 +1,4 @@
-"""What the lowered program computes, variable by variable, also when some of its reads are replaced.
+"""The values that the lowered program computes, variable by variable, also when some of its reads are replaced.
 
 Works on codes of values, never on weights: `codes[input, position]`, BOS at position 0. NOTHING stands for a zero
 vector (what BOS and PAD rows hold), UNKNOWN for what the program does not define, such as a `.get` at which two
@@ -28,10 +28,12 @@ UNKNOWN = -2
 
 Codes = Int[np.ndarray, "input pos"]
 Reads = Mapping[tuple[str, Port, str], np.ndarray]
+See = Callable[[Port, str], Codes]
+"""(port, variable) -> the codes that an operation sees."""
 
 
 def token_codes(lowered: Lowered, tokens: Int[np.ndarray, "input pos"]) -> dict[str, Codes]:
-    """Codes of the variables the embeddings write, for token ids with BOS first and PAD last."""
+    """Return the codes of the variables that the embeddings write, for token ids with BOS first and PAD last."""
     size = len(lowered.vocab)
     positions = np.broadcast_to(np.arange(tokens.shape[1]) - 1, tokens.shape)
     codes = {
@@ -41,13 +43,13 @@ def token_codes(lowered: Lowered, tokens: Int[np.ndarray, "input pos"]) -> dict[
     }
     for variable in lowered.variables.values():
         if variable.of_token is not None:
-            own = variable.of_token[np.minimum(tokens, size - 1)]
-            codes[variable.name] = np.where(tokens < size, own, NOTHING)
+            of_token = variable.of_token[np.minimum(tokens, size - 1)]
+            codes[variable.name] = np.where(tokens < size, of_token, NOTHING)
     return codes
 
 
 def run(lowered: Lowered, tokens: Int[np.ndarray, "input pos"], replaced: Reads | None = None) -> dict[str, Codes]:
-    """Codes of every variable.
+    """Return the codes of every variable.
 
     Args:
         tokens: token ids, BOS at position 0, PAD after the input.
@@ -72,7 +74,7 @@ def run(lowered: Lowered, tokens: Int[np.ndarray, "input pos"], replaced: Reads 
 def pattern(
     op: Attention, codes: Mapping[str, Codes], real: Bool[np.ndarray, "input query"]
 ) -> tuple[Float[np.ndarray, "input query key"], Bool[np.ndarray, "input query"]]:
-    """Whom a saturated head attends to: the selector at real queries, scaled to 1, BOS included as key 0.
+    """The attention of a saturated head: its selector at real queries, scaled to 1, with BOS as key 0.
 
     Args:
         codes: of every variable, as `run` gives them.
@@ -81,21 +83,32 @@ def pattern(
     Returns:
         (the weights, queries at which they are not known because some code is unknown).
     """
-    selected = np.repeat(real[:, None, :], real.shape[1], axis=1)
-    doubtful = np.zeros_like(real)
-    for condition in op.conditions:
-        keys = codes[condition.key][:, None, :]
-        queries = codes[condition.query][:, :, None] if condition.query is not None else np.zeros_like(keys)
-        doubtful |= ((keys == UNKNOWN) & real[:, None, :]).any(2) | (queries == UNKNOWN).any(2)
-        selected &= (keys >= 0) & (queries >= 0) & condition.table[np.maximum(keys, 0), np.maximum(queries, 0)]
-    if op.ranking is not None:
-        level = codes[op.ranking.variable]
-        doubtful |= ((level == UNKNOWN) & real).any(1)[:, None]
-        height = np.where(selected, np.where(level >= 0, op.ranking.levels[np.maximum(level, 0)], 0)[:, None, :], -1)
-        selected &= height == height.max(2, keepdims=True)
+    selected, unknown = _selection(op, lambda port, name: codes[name], real[:, :, None] & real[:, None, :])
     weights = selected.astype(float)
-    weights[:, :, 0] = op.sink if op.counts_sink else ~selected[:, :, 1:].any(2)
-    return weights / weights.sum(2, keepdims=True), doubtful
+    weights[:, :, 0] = op.sink if op.counts_sink else ~selected.any(2)
+    return weights / weights.sum(2, keepdims=True), unknown.any(2)
+
+
+def _selection(
+    op: Attention, see: See, possible: Bool[np.ndarray, "input query key"]
+) -> tuple[Bool[np.ndarray, "input query key"], Bool[np.ndarray, "input query key"]]:
+    """The keys that each query selects among the possible ones, and which of these an unknown code leaves open."""
+    selected, unknown = possible.copy(), np.zeros_like(possible)
+    for condition in op.conditions:
+        keys = see("k", condition.key)[:, None, :]
+        queries = np.zeros_like(keys) if condition.query is None else see("q", condition.query)[:, :, None]
+        holds = condition.table[np.maximum(keys, 0), np.maximum(queries, 0)] & (keys >= 0) & (queries >= 0)
+        is_open = (keys == UNKNOWN) | (queries == UNKNOWN)
+        unknown |= is_open
+        selected &= holds | is_open
+    unknown &= selected  # a key that fails another condition is not selected, whatever the unknown one says
+    if op.ranking is not None:
+        levels = see("k", op.ranking.variable)[:, None, :]
+        height = np.where(levels >= 0, op.ranking.levels[np.maximum(levels, 0)], 0)
+        unknown |= selected & (levels == UNKNOWN)
+        best = np.where(selected, height, -1).max(-1, keepdims=True)
+        selected &= (height == best) | unknown
+    return selected, unknown
 
 
 def _attend(lowered: Lowered, op: Attention, codes: Mapping[str, Codes], replaced: Reads) -> dict[str, Codes]:
@@ -103,31 +116,15 @@ def _attend(lowered: Lowered, op: Attention, codes: Mapping[str, Codes], replace
         return replaced.get((op.name, port, name), codes[name])
 
     present = see("q", PRESENT)
-    n, width = present.shape
-    selected = np.broadcast_to((present == 0)[:, :, None], (n, width, width)).copy()
-    unknown = np.zeros((n, width, width), dtype=bool)
-    selected[:, :, 0] = False  # BOS is the sink
-    for condition in op.conditions:
-        keys = see("k", condition.key)[:, None, :]
-        queries = (
-            np.zeros_like(present)[:, :, None] if condition.query is None else see("q", condition.query)[:, :, None]
-        )
-        holds = condition.table[np.maximum(keys, 0), np.maximum(queries, 0)] & (keys >= 0) & (queries >= 0)
-        unknown |= (keys == UNKNOWN) | (queries == UNKNOWN)
-        selected &= holds | (keys == UNKNOWN) | (queries == UNKNOWN)
-    unknown &= selected  # a key that fails another condition is not selected, whatever the unknown one says
-    if op.ranking is not None:
-        levels = see("k", op.ranking.variable)
-        height = np.where(levels >= 0, op.ranking.levels[np.maximum(levels, 0)], 0)[:, None, :]
-        unknown |= selected & (levels == UNKNOWN)[:, None, :]
-        best = np.where(selected, height, -1).max(-1, keepdims=True)
-        selected &= (height == best) | unknown
+    possible = np.repeat((present == 0)[:, :, None], present.shape[1], axis=2)
+    possible[:, :, 0] = False  # BOS is the sink
+    selected, unknown = _selection(op, see, possible)
     doubtful = unknown.any(-1)
     doubtful |= ~_sink_holds(lowered, op, see)[:, None] & (op.counts_sink | ~selected.any(-1))
     return {r.out: np.where(doubtful, UNKNOWN, _move(lowered, r, see("v", r.source), selected)) for r in op.reads}
 
 
-def _sink_holds(lowered: Lowered, op: Attention, see: Callable[[Port, str], Codes]) -> Bool[np.ndarray, " input"]:
+def _sink_holds(lowered: Lowered, op: Attention, see: See) -> Bool[np.ndarray, " input"]:
     """Whether BOS holds what makes it the sink: without that, it is not defined what a query that selects nothing sees.
 
     Variables hold nothing there, or what they hold anyway is subtracted, so that it has to be there.

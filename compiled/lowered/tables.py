@@ -54,8 +54,8 @@ def elementwise(f: Callable[..., Any], columns: Sequence[Column]) -> Column:
     results = []
     for combination in zip(*indices, strict=True):
         try:
-            given = tuple(c.values[i] for c, i in zip(columns, combination, strict=True))
-            results.append((True, apply(f, given)))
+            operands = tuple(c.values[i] for c, i in zip(columns, combination, strict=True))
+            results.append((True, apply(f, operands)))
         except Exception:  # not defined here: sound supersets of value sets hold combinations that never occur
             results.append((False, None))
     values = ordered(v for ok, v in results if ok)
@@ -84,19 +84,19 @@ def line(values: Sequence[Any], amounts: Float[np.ndarray, " values"]) -> tuple[
 
 def sums(values: Sequence[Any], n: int, limit: int) -> list[Any] | None:
     """The sums of at most n of the values (with repetition), ascending; None if there may be more than `limit`."""
-    found = _sums_by_size(values, n, limit)
-    if found is None:
+    scaled = _sums_by_size(values, n, limit)
+    if scaled is None:
         return None
-    scale, by_size = found
+    scale, by_size = scaled
     return [plain(Fraction(s, scale)) for s in sorted(set().union({0}, *by_size))]
 
 
 def means(values: Sequence[Any], n: int, limit: int) -> list[Any] | None:
     """The means of one to n of the values (with repetition), ascending; None if there may be more than `limit`."""
-    found = _sums_by_size(values, n, limit)
-    if found is None:
+    scaled = _sums_by_size(values, n, limit)
+    if scaled is None:
         return None
-    scale, by_size = found
+    scale, by_size = scaled
     distinct = {plain(Fraction(s, scale * m)) for m, reached in enumerate(by_size, start=1) for s in reached}
     return sorted(distinct) if len(distinct) <= limit else None
 

@@ -6,14 +6,7 @@ from typing import final
 
 import numpy as np
 
-from gaugeblock.compiled.lowered.operations import (
-    BOS,
-    INDICES,
-    PRESENT,
-    Attention,
-    Lowered,
-    Table,
-)
+from gaugeblock.compiled.lowered.operations import BOS, INDICES, PRESENT, Attention, Lowered, Table
 from gaugeblock.compiled.stages.heads import HeadWeights, head_weights
 from gaugeblock.compiled.stages.layout import Layout
 from gaugeblock.compiled.stages.schedule import Schedule
@@ -32,7 +25,7 @@ Weights = dict[str, np.ndarray]
 @final
 @dataclass(frozen=True)
 class Sizes:
-    """Of the transformer, known before any weight is made."""
+    """The sizes of the transformer, known before any weight is made."""
 
     n_layers: int
     n_heads: int
@@ -66,9 +59,11 @@ class Parts:
 @final
 @dataclass(frozen=True)
 class Assembled:
-    """Attributes:
-    weights: HookedTransformer's parameters, float64.
-    neurons: operation name -> indices of its hidden units in its MLP.
+    """The weights of a model.
+
+    Attributes:
+        weights: HookedTransformer's parameters, float64.
+        neurons: operation name -> indices of its hidden units in its MLP.
     """
 
     weights: Weights
@@ -98,7 +93,7 @@ def make_parts(lowered: Lowered, placed: Schedule, where: Layout) -> Parts:
 
 
 def check_size(parts: Parts, lowered: Lowered, limit: int) -> None:
-    """Raises CompileError, naming what takes the most room, where there would be more than `limit` parameters."""
+    """Raise CompileError, naming what takes the most room, where there would be more than `limit` parameters."""
     sizes, units = parts.sizes, parts.units
     if sizes.parameters <= limit:
         return

@@ -11,7 +11,7 @@ from gaugeblock.programs.language.tree import Node, located
 
 
 def refuse_empty_comparisons(known: Inference) -> None:
-    """Raises ProgramError for `==` or `!=` between values of kinds that are never equal, such as 1 and "1", and for
+    """Raise ProgramError for `==` or `!=` between values of kinds that are never equal, such as 1 and "1", and for
     tokens compared with what is no token of the vocabulary."""
     for node in known.facts:
         if isinstance(node, Elementwise) and node.f in (operator.eq, operator.ne):

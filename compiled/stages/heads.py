@@ -8,17 +8,10 @@ from typing import final
 import numpy as np
 from jaxtyping import Float
 
-from gaugeblock.compiled.lowered.operations import (
-    BOS,
-    PRESENT,
-    Attention,
-    Lowered,
-    Read,
-    Variable,
-)
+from gaugeblock.compiled.lowered.operations import BOS, PRESENT, Attention, Lowered, Read, Variable
 from gaugeblock.compiled.stages.layout import Layout
 
-GAP = 40.0
+SCORE_GAP = 40.0
 """Smallest distance between two levels of attention scores; e^-40 is what leaks to the next level."""
 
 
@@ -33,14 +26,14 @@ class HeadWeights:
     o: Float[np.ndarray, "moved d_model"]
 
 
-def step_of(op: Attention, gap: float = GAP) -> float:
-    """How much a condition that is met adds to a score."""
+def step_of(op: Attention, gap: float = SCORE_GAP) -> float:
+    """The amount that a condition adds to a score where it is met."""
     if op.ranking is not None:
         return gap * (int(op.ranking.levels.max()) + 2)
     return gap if op.counts_sink else 2 * gap
 
 
-def head_weights(op: Attention, lowered: Lowered, where: Layout, gap: float = GAP) -> HeadWeights:
+def head_weights(op: Attention, lowered: Lowered, where: Layout, gap: float = SCORE_GAP) -> HeadWeights:
     """The head of an operation, its levels of scores `gap` apart; scores are meant undivided by sqrt(d_head)."""
     d_model = len(where.labels)
     levels = 0 if op.ranking is None else int(op.ranking.levels.max())
@@ -93,11 +86,11 @@ def _factors(table: np.ndarray) -> Iterator[tuple[dict[int, float], list[int]]]:
 
 def _classes(table: np.ndarray) -> list[tuple[np.ndarray, list[int]]]:
     """The distinct non-zero rows with the indices at which they stand."""
-    found: dict[bytes, tuple[np.ndarray, list[int]]] = {}
+    classes: dict[bytes, tuple[np.ndarray, list[int]]] = {}
     for i, row in enumerate(table):
         if row.any():
-            found.setdefault(row.tobytes(), (row, []))[1].append(i)
-    return list(found.values())
+            classes.setdefault(row.tobytes(), (row, []))[1].append(i)
+    return list(classes.values())
 
 
 def _feature(variable: Variable, where: Layout, weights: dict[int, float], is_query: bool = False) -> dict[int, float]:
@@ -127,8 +120,8 @@ def _moves(op: Attention, lowered: Lowered, where: Layout) -> tuple[np.ndarray, 
         out = lowered.variables[read.out]
         if out.encoding == "onehot":
             for code in sorted({int(c) for c in read.mapping if c >= 0} | {read.default} - {None}):
-                own = {c: 1.0 for c, moved in enumerate(read.mapping) if moved == code}
-                entries = _feature(source, where, own)
+                moves_to_code = {c: 1.0 for c, moved in enumerate(read.mapping) if moved == code}
+                entries = _feature(source, where, moves_to_code)
                 if read.default == code:
                     entries[bos] = entries.get(bos, 0.0) + 1.0
                 move(entries, target[code])
@@ -144,7 +137,7 @@ def _moves(op: Attention, lowered: Lowered, where: Layout) -> tuple[np.ndarray, 
 
 
 def _number(source: Variable, where: Layout, read: Read) -> dict[int, float]:
-    """What is moved of a source as a number, 0 in empty rows."""
+    """The number that is moved of a source, 0 in empty rows."""
     if source.encoding == "onehot":
         return _feature(source, where, {c: float(a) for c, a in enumerate(read.mapping) if a})
     entries = {where.directions[source.name][0]: 1.0}

@@ -1,6 +1,8 @@
 """Stage 7: the weights in a TransformerLens HookedTransformer. The one file here that knows TransformerLens."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -36,12 +38,7 @@ def hooked(
     weights: Weights, name: str, device: str | torch.device, dtype: torch.dtype, activation: Activation = "relu"
 ) -> "HookedTransformer":
     """A HookedTransformer that holds these weights."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the import and the constructor both announce HookedTransformer's retirement
-        from transformer_lens import HookedTransformer, HookedTransformerConfig
-
-        settings = config(weights, name, activation) | {"device": str(device), "dtype": dtype}
-        model = HookedTransformer(HookedTransformerConfig(**settings), move_to_device=False)
+    model = _constructed(config(weights, name, activation) | {"device": str(device), "dtype": dtype})
     state: dict[str, Any] = {key: torch.as_tensor(value, dtype=dtype) for key, value in weights.items()}
     missing, unexpected = model.load_state_dict(state, strict=False)
     parameters = {key for key, _ in model.named_parameters()}
@@ -54,10 +51,30 @@ def hooked(
 
 def blank(settings: dict[str, Any]) -> "HookedTransformer":
     """A model of this configuration, with arbitrary weights, on the CPU."""
+    dtype = getattr(torch, str(settings["dtype"]).removeprefix("torch."))
+    return _constructed(settings | {"dtype": dtype, "device": "cpu", "init_weights": False}).eval()
+
+
+def _constructed(settings: dict[str, Any]) -> "HookedTransformer":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the import and the constructor both announce HookedTransformer's retirement
         from transformer_lens import HookedTransformer, HookedTransformerConfig
 
-        dtype = getattr(torch, str(settings["dtype"]).removeprefix("torch."))
-        config = HookedTransformerConfig(**(settings | {"dtype": dtype, "device": "cpu", "init_weights": False}))
-        return HookedTransformer(config, move_to_device=False).eval()
+        return HookedTransformer(HookedTransformerConfig(**settings), move_to_device=False)
+
+
+@contextmanager
+def split_inputs(model: "HookedTransformer") -> Iterator[None]:
+    """Give every reader an input of its own, and every head an output, for as long as the block lasts.
+
+    While it does, the model has all hook points that `Graph.hook` names; a forward pass is several times slower.
+    """
+    names = ["attn_result", "split_qkv_input", *([] if model.cfg.attn_only else ["hook_mlp_in"])]
+    before = {name: getattr(model.cfg, f"use_{name}") for name in names}
+    try:
+        for name in names:
+            getattr(model, f"set_use_{name}")(True)
+        yield
+    finally:
+        for name, value in before.items():
+            getattr(model, f"set_use_{name}")(value)

@@ -18,15 +18,7 @@ import numpy as np
 
 from gaugeblock.compiled.lowered.operations import Encoding
 from gaugeblock.compiled.lowered.radix import radix_weights
-from gaugeblock.compiled.lowered.tables import (
-    Column,
-    elementwise,
-    is_number,
-    is_plain_number,
-    means,
-    ordered,
-    sums,
-)
+from gaugeblock.compiled.lowered.tables import Column, elementwise, is_number, is_plain_number, means, ordered, sums
 from gaugeblock.compiled.stages.trace import Trace
 from gaugeblock.compiled.stages.undefined import guarded
 from gaugeblock.programs.errors import CompileError
@@ -48,7 +40,7 @@ COMPARISONS = (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, 
 @final
 @dataclass(frozen=True)
 class Fact:
-    """What is known of an s-op.
+    """The facts that are known of an s-op.
 
     Attributes:
         time: the earliest half layer after which it is in the residual stream (or, for a function of one
@@ -106,7 +98,7 @@ class Inference:
         return node if self[node].encoding == "onehot" else self.decode(node)
 
     def movable(self, reader: Get | Mean | Sum) -> SOp:
-        """What a head moves for a reduction: the value itself if it is one-hot or a scalar, or its one-hot copy."""
+        """The s-op that a head moves for a reduction: its value if that is one-hot or a scalar, or its one-hot copy."""
         fits = not isinstance(reader, Get) or reader.default is MISSING or is_plain_number(reader.default)
         return reader.value if self.is_scalar(reader.value) and fits else self.readable(reader.value)
 
@@ -330,9 +322,9 @@ def _over(known: Inference, operand: SOp, axes: dict[int, int], n_axes: int) -> 
         shape[axes[id(operand)]] = len(fact.values)
         return Column(np.arange(len(fact.values)).reshape(shape), fact.values)
     assert fact.table is not None
-    own = [axes[id(v)] for v in fact.reads]
-    codes = fact.table.codes.transpose(np.argsort(own))
-    for axis, size in zip(sorted(own), codes.shape, strict=True):
+    own_axes = [axes[id(v)] for v in fact.reads]
+    codes = fact.table.codes.transpose(np.argsort(own_axes))
+    for axis, size in zip(sorted(own_axes), codes.shape, strict=True):
         shape[axis] = size
     return Column(codes.reshape(shape), fact.table.values)
 

@@ -9,10 +9,12 @@ from gaugeblock.compiled.lowered.operations import Attention, Lowered
 @final
 @dataclass(frozen=True)
 class Layout:
-    """Attributes:
-    directions: variable -> its residual dimensions: one per value (one-hot), one (scalar), or two (ratio:
-        the sum over 1 + count, then 1 over 1 + count, which sums of one head share).
-    labels: what each residual dimension holds, e.g. "tokens=3".
+    """The place of each variable in the residual stream.
+
+    Attributes:
+        directions: variable -> its residual dimensions: one per value (one-hot), one (scalar), or two (ratio:
+            the sum over 1 + count, then 1 over 1 + count, which sums of one head share).
+        labels: what each residual dimension holds, e.g. "tokens=3".
     """
 
     directions: dict[str, tuple[int, ...]]

@@ -91,7 +91,7 @@ class _Lowering:
             self.variables[name] = Variable(name, (True,), "onehot", "embed")
 
     def output(self, node: SOp) -> Output:
-        """What the unembedding reads: a number where a mean arrives, on its own or in a sum, else a choice."""
+        """The output of the model: a number where a mean arrives, on its own or in a sum, else a choice."""
         known = self.known
         terms = known.linear_terms(node)
         if known.is_scalar(node):
@@ -180,7 +180,7 @@ class _Lowering:
         return Variable(name, fact.values, "onehot", name)
 
     def _form(self, staircases: list[SOp]) -> Form | None:
-        """What tells the values of the staircases apart: one number, read as it is or as a sum of several."""
+        """The number that tells the values of the staircases apart, read as it is or as a sum of several."""
         if not staircases:
             return None
         if len(staircases) == 1:
@@ -202,7 +202,7 @@ class _Lowering:
         return Form(tuple(reads), tuple(reads.values()), tuple(values))
 
     def _amounts(self, terms: tuple[SOp, ...]) -> dict[str, np.ndarray]:
-        """For each variable the number that each of its codes adds."""
+        """The number that each code of each variable adds."""
         reads: dict[str, np.ndarray] = {}
         for term in terms:
             view = self._function(term)

@@ -9,34 +9,29 @@ import math
 from dataclasses import dataclass, replace
 from typing import final
 
-from gaugeblock.compiled.lowered.operations import (
-    Attention,
-    Lowered,
-    Read,
-    RestoringTable,
-    Table,
-    Total,
-)
+from gaugeblock.compiled.lowered.operations import Attention, Lowered, Read, RestoringTable, Table, Total
 from gaugeblock.compiled.lowered.tables import line, smallest_gap
-from gaugeblock.compiled.stages.heads import GAP, step_of
+from gaugeblock.compiled.stages.heads import SCORE_GAP, step_of
 from gaugeblock.compiled.stages.layout import Layout
-from gaugeblock.compiled.stages.sharing import LINEAR
+from gaugeblock.compiled.stages.sharing import SUM_ACCURACY
 from gaugeblock.compiled.stages.units import thresholds_of
 
 ROUNDING = {"float32": 2.0**-24, "float64": 2.0**-53}
 
-LARGE = 2.0**-10
+LARGE_ERROR = 2.0**-10
 """Error of a one-hot result that is worth a second hidden unit for each."""
 
 
 @final
 @dataclass(frozen=True)
 class Precision:
-    """Attributes:
-    margins: operation -> smallest distance of a number it reads from a threshold, relative to the numbers' size.
-    errors: variable -> bound on its error.
-    culprit: the first operation that may go wrong; None if none may.
-    reason: what may go wrong there.
+    """Bounds on what rounding does to a model.
+
+    Attributes:
+        margins: operation -> smallest distance of a number it reads from a threshold, relative to the numbers' size.
+        errors: variable -> bound on its error.
+        culprit: the first operation that may go wrong; None if none may.
+        reason: what may go wrong there.
     """
 
     margins: dict[str, float]
@@ -54,8 +49,8 @@ def precision(lowered: Lowered, where: Layout, dtype: str) -> Precision:
     for op in lowered.operations:
         if isinstance(op, Attention):
             worst = _scores(op, lowered, errors, unit)
-            if worst > GAP / 4:
-                problem = f"its scores may be wrong by {worst:.1e}, its levels are {GAP:g} apart"
+            if worst > SCORE_GAP / 4:
+                problem = f"its scores may be wrong by {worst:.1e}, its levels are {SCORE_GAP:g} apart"
             else:
                 problem = ""
                 for read in op.reads:
@@ -77,7 +72,7 @@ def restoring(lowered: Lowered, where: Layout, dtype: str) -> Lowered:
     """
     while True:
         errors = precision(lowered, where, dtype).errors
-        large = (op for op in lowered.operations if type(op) is Table and errors[op.out] > LARGE)
+        large = (op for op in lowered.operations if type(op) is Table and errors[op.out] > LARGE_ERROR)
         first = next((op for op in large if lowered.variables[op.out].encoding == "onehot"), None)
         if first is None:
             return lowered
@@ -88,17 +83,17 @@ def restoring(lowered: Lowered, where: Layout, dtype: str) -> Lowered:
 def _scores(op: Attention, lowered: Lowered, errors: dict[str, float], unit: float) -> float:
     levels = 0 if op.ranking is None else int(op.ranking.levels.max())
     step = step_of(op)
-    size = step * len(op.conditions) + GAP * (levels + 2) + math.log(op.sink)
+    size = step * len(op.conditions) + SCORE_GAP * (levels + 2) + math.log(op.sink)
     wrong = sum(errors[c.key] + (errors[c.query] if c.query else 0) for c in op.conditions) * step
     if op.ranking is not None:
-        wrong += errors[op.ranking.variable] * GAP * levels
+        wrong += errors[op.ranking.variable] * SCORE_GAP * levels
     return wrong + size * unit * 4
 
 
 def _moved(op: Attention, read: Read, lowered: Lowered, errors: dict[str, float], scores: float, unit: float) -> float:
     n, out = lowered.max_len, lowered.variables[read.out]
     source = lowered.variables[read.source]
-    leak = n * math.exp(-GAP / 2)
+    leak = n * math.exp(-SCORE_GAP / 2)
     if out.encoding == "onehot":
         return errors[source.name] + leak + 4 * unit
     amounts = [abs(float(a)) for a in (read.mapping if read.kind != "get" else map(float, out.values))]
@@ -110,7 +105,7 @@ def _moved(op: Attention, read: Read, lowered: Lowered, errors: dict[str, float]
         return each
     if out.encoding == "ratio":
         return each  # of sum / (1 + count)
-    return n * each + min(smallest_gap(out.values) / LINEAR, largest * n * n / op.sink)
+    return n * each + min(smallest_gap(out.values) / SUM_ACCURACY, largest * n * n / op.sink)
 
 
 def _computed(

@@ -14,9 +14,11 @@ from gaugeblock.compiled.lowered.operations import Attention, Lowered, Operation
 @final
 @dataclass(frozen=True)
 class Schedule:
-    """Attributes:
-    sites: operation name -> `a{layer}.h{head}` or `m{layer}`; several operations may share an MLP.
-    n_layers, n_heads: of the transformer.
+    """The place of each operation in the transformer.
+
+    Attributes:
+        sites: operation name -> `a{layer}.h{head}` or `m{layer}`; several operations may share an MLP.
+        n_layers, n_heads: of the transformer.
     """
 
     sites: dict[str, str]
@@ -31,7 +33,8 @@ def schedule(lowered: Lowered) -> Schedule:
     deadlines = latest(operations, depth)
     attention = sum(isinstance(op, Attention) for op in operations)
     widths = range(-(-attention // ((depth + 1) // 2)), attention + 1)
-    times = next(found for width in widths if (found := _placed(operations, deadlines, depth, width)) is not None)
+    placements = (_placed(operations, deadlines, depth, width) for width in widths)
+    times = next(placement for placement in placements if placement is not None)
     sites: dict[str, str] = {}
     heads: dict[int, int] = {}
     for op in operations:

@@ -4,11 +4,11 @@ import math
 from graphlib import CycleError
 from typing import Any
 
-from gaugeblock.compiled.lowered.operations import SHARPEST, Attention, Operation, Table, Variable
+from gaugeblock.compiled.lowered.operations import MIN_RELATIVE_MARGIN, Attention, Operation, Table, Variable
 from gaugeblock.compiled.lowered.tables import line, smallest_gap
 from gaugeblock.compiled.stages.schedule import earliest, in_order
 
-LINEAR = 128
+SUM_ACCURACY = 128
 """A heavy sink leaves a sum wrong by at most the distance of its neighbours over this."""
 
 
@@ -49,7 +49,7 @@ def heavy_sinks(
         for read in head.reads:
             largest = max(abs(float(a)) for a in read.mapping)
             error = weight * largest * max_len**2  # times 1 / sink
-            sink = 2.0 ** math.ceil(math.log2(max(1.0, LINEAR * among * error / gap)))
+            sink = 2.0 ** math.ceil(math.log2(max(1.0, SUM_ACCURACY * among * error / gap)))
             sinks[head.name] = max(sinks.get(head.name, 1.0), sink)
 
     for op in operations:
@@ -58,7 +58,9 @@ def heavy_sinks(
             continue
         several = len(form.reads) > 1
         for name, amounts in zip(form.reads, form.amounts, strict=True):
-            if name in head_of and (several or sharp or _ratio_margin(variables[name], max_len) < 8 * SHARPEST):
+            if name in head_of and (
+                several or sharp or _ratio_margin(variables[name], max_len) < 8 * MIN_RELATIVE_MARGIN
+            ):
                 slope = abs(line(variables[name].values, amounts)[0]) or 1.0
                 want(name, max(slope, 1e-9), smallest_gap(form.values), len(form.reads))
     return sinks

@@ -13,17 +13,19 @@ from gaugeblock.programs.language.selector import And, Get, Mean, Sum
 from gaugeblock.programs.language.tree import Node, called_like, postorder
 from gaugeblock.programs.program import Program
 
-NOTHING = "∅"
+NO_KEY = "∅"
 """What one of several heads that share a `.get` says where it selects no key."""
 
 
 @final
 @dataclass(frozen=True)
 class Trace:
-    """Attributes:
-    program: what was traced.
-    output: the merged output expression.
-    order: its s-ops and selectors, operands before users; the selector of each reduction is an `And` of `Select`s.
+    """A program whose equal subexpressions are merged.
+
+    Attributes:
+        program: what was traced.
+        output: the merged output expression.
+        order: its s-ops and selectors, operands before users; the selector of each reduction is an `And` of `Select`s.
     """
 
     program: Program
@@ -58,7 +60,7 @@ def _unfold(root: SOp) -> SOp:
 
 
 def _most_heads(node: Get | Mean | Sum) -> int:
-    """Up to how many heads one reduction is spread over. Sums just add up; what a `.get` finds in each of several heads
+    """The most heads over which one reduction is spread. Sums just add up; what a `.get` finds in each of several heads
     is put together by a table of all combinations."""
     if isinstance(node, Sum):
         return 8
@@ -93,13 +95,13 @@ def _over_terms(node: Get | Mean | Sum, terms: list[Conjunction]) -> SOp:
             default = None if node.default is MISSING else node.default
             return Elementwise(lambda s, c: divide(s, c) if c else default, (total, count))
         case Get(score=None):
-            gets = tuple(Get(And(t), node.value, NOTHING, unique=node.unique) for t in terms)
+            gets = tuple(Get(And(t), node.value, NO_KEY, unique=node.unique) for t in terms)
             return Elementwise(_FirstSelected(node.default), gets)
     # with a score: each head reports its best (score, value) pair, and the best of them wins
     assert isinstance(node, Get)
     assert node.score is not None
     pair = Elementwise(together, (node.score, node.value))
-    bests = tuple(Get(And(t), pair, NOTHING, node.score, node.largest) for t in terms)
+    bests = tuple(Get(And(t), pair, NO_KEY, node.score, node.largest) for t in terms)
     return Elementwise(_BestSelected(node.default, node.largest), bests)
 
 
@@ -110,7 +112,7 @@ class _FirstSelected:
 
     def __call__(self, *values: Any) -> Any:
         for value in values:
-            if value != NOTHING:
+            if value != NO_KEY:
                 return value
         return None if self.default is MISSING else self.default
 
@@ -122,7 +124,7 @@ class _BestSelected:
     largest: bool
 
     def __call__(self, *pairs: Any) -> Any:
-        found = [p for p in pairs if p != NOTHING]
-        if not found:
+        selected = [p for p in pairs if p != NO_KEY]
+        if not selected:
             return None if self.default is MISSING else self.default
-        return (max if self.largest else min)(found, key=lambda p: p[0])[1]
+        return (max if self.largest else min)(selected, key=lambda p: p[0])[1]

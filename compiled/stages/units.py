@@ -8,22 +8,14 @@ from typing import final
 import numpy as np
 from jaxtyping import Float, Int
 
-from gaugeblock.compiled.lowered.operations import (
-    PRESENT,
-    Form,
-    Lowered,
-    RestoringTable,
-    Table,
-    Total,
-    Variable,
-)
+from gaugeblock.compiled.lowered.operations import PRESENT, Form, Lowered, RestoringTable, Table, Total, Variable
 from gaugeblock.compiled.lowered.tables import line
 from gaugeblock.compiled.stages.layout import Layout
 
 
 @final
 @dataclass(frozen=True)
-class Entries:
+class SparseMatrix:
     """A sparse matrix [unit, direction]; entries at one place add up."""
 
     unit: Int[np.ndarray, " entries"]
@@ -37,8 +29,8 @@ class Units:
     """relu(reads of the stream + bias), added to the stream along `writes`."""
 
     bias: Float[np.ndarray, " unit"]
-    reads: Entries
-    writes: Entries
+    reads: SparseMatrix
+    writes: SparseMatrix
 
     def __len__(self) -> int:
         return len(self.bias)
@@ -48,12 +40,12 @@ def joined(parts: Sequence[Units]) -> Units:
     """All units of several groups, in order."""
     starts = np.cumsum([0, *(len(part) for part in parts)])
 
-    def entries(which: str) -> Entries:
-        own = [getattr(part, which) for part in parts]
-        return Entries(
-            np.concatenate([np.zeros(0, int), *(e.unit + s for e, s in zip(own, starts, strict=False))]),
-            np.concatenate([np.zeros(0, int), *(e.direction for e in own)]),
-            np.concatenate([np.zeros(0), *(e.weight for e in own)]),
+    def entries(which: str) -> SparseMatrix:
+        each = [getattr(part, which) for part in parts]
+        return SparseMatrix(
+            np.concatenate([np.zeros(0, int), *(e.unit + s for e, s in zip(each, starts, strict=False))]),
+            np.concatenate([np.zeros(0, int), *(e.direction for e in each)]),
+            np.concatenate([np.zeros(0), *(e.weight for e in each)]),
         )
 
     return Units(np.concatenate([np.zeros(0), *(part.bias for part in parts)]), entries("reads"), entries("writes"))
@@ -80,8 +72,8 @@ def table_units(op: Table, lowered: Lowered, where: Layout, *, soft: bool = Fals
     else:
         base = Units(
             np.full(n, 1.0 - gain * len(gates)),
-            Entries(conjunctions.unit, conjunctions.direction, gain * conjunctions.weight),
-            Entries(np.arange(n), out[rows[:, 0]], np.ones(n)),
+            SparseMatrix(conjunctions.unit, conjunctions.direction, gain * conjunctions.weight),
+            SparseMatrix(np.arange(n), out[rows[:, 0]], np.ones(n)),
         )
     if op.form is None:
         return base
@@ -89,7 +81,7 @@ def table_units(op: Table, lowered: Lowered, where: Layout, *, soft: bool = Fals
     before, after = rows[row, at], rows[row, at + 1]
     thresholds = _thresholds(op.form, lowered, where)
     steps = len(row)
-    writes = Entries(
+    writes = SparseMatrix(
         np.concatenate([np.arange(steps)] * 2),
         np.concatenate([out[after], out[before]]),
         np.concatenate([np.ones(steps), -np.ones(steps)]),
@@ -115,12 +107,14 @@ def total_units(op: Total, lowered: Lowered, where: Layout, *, soft: bool = Fals
             form = Form((name,), (np.array([float(v) for v in variable.values]),), variable.values)
             at = np.flatnonzero(np.diff(amounts))
             steps = np.arange(len(at))
-            writes = Entries(steps, np.full(len(at), target), np.diff(amounts)[at])
-            gate = Entries(steps, np.full(len(at), present), np.ones(len(at)))
+            writes = SparseMatrix(steps, np.full(len(at), target), np.diff(amounts)[at])
+            gate = SparseMatrix(steps, np.full(len(at), present), np.ones(len(at)))
             parts.append(_steps(_thresholds(form, lowered, where), at, _Gates.over(gate, len(at)), 1, writes, soft))
     one = np.zeros(1, int)
     parts.append(
-        Units(np.zeros(1), Entries(one, one + present, np.ones(1)), Entries(one, one + target, np.full(1, base)))
+        Units(
+            np.zeros(1), SparseMatrix(one, one + present, np.ones(1)), SparseMatrix(one, one + target, np.full(1, base))
+        )
     )
     return joined(parts)
 
@@ -131,7 +125,7 @@ def total_units(op: Total, lowered: Lowered, where: Layout, *, soft: bool = Fals
 @final
 @dataclass(frozen=True)
 class _Gates:
-    """For each unit the one-hot directions of the gates' values that open it; entries in order of units."""
+    """The one-hot directions of the gates' values that open each unit; entries in order of units."""
 
     unit: Int[np.ndarray, " entries"]
     direction: Int[np.ndarray, " entries"]
@@ -139,7 +133,7 @@ class _Gates:
     starts: Int[np.ndarray, " units_and_one"]
 
     @staticmethod
-    def over(entries: Entries, n: int) -> "_Gates":
+    def over(entries: SparseMatrix, n: int) -> "_Gates":
         order = np.argsort(entries.unit, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(entries.unit, minlength=n))])
         return _Gates(entries.unit[order], entries.direction[order], entries.weight[order], starts)
@@ -160,8 +154,8 @@ def _restoring(gates: _Gates, n: int, need: int, targets: Int[np.ndarray, " unit
     parts = [
         Units(
             np.full(n, 2.0 - 4 * need - below),
-            Entries(gates.unit, gates.direction, 4 * gates.weight),
-            Entries(unit, targets, np.full(n, sign)),
+            SparseMatrix(gates.unit, gates.direction, 4 * gates.weight),
+            SparseMatrix(unit, targets, np.full(n, sign)),
         )
         for below, sign in ((0.0, 1.0), (1.0, -1.0))
     ]
@@ -210,7 +204,7 @@ def _conjunctions(
         for axis, codes in enumerate(np.unravel_index(groups[unit_group, 0], sizes[:-2])):
             parts.append((np.arange(len(units)), directions[axis][codes]))
     unit, direction = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-    return _Gates.over(Entries(unit, direction, np.ones(len(unit))), len(units)), rows[unit_row]
+    return _Gates.over(SparseMatrix(unit, direction, np.ones(len(unit))), len(units)), rows[unit_row]
 
 
 def _filled(rows: Int[np.ndarray, "row value"]) -> Int[np.ndarray, "row value"]:
@@ -225,9 +219,11 @@ def _one_hot_amounts(
     directions: tuple[int, ...], amounts: Float[np.ndarray, " codes"], present: int, target: int
 ) -> Units:
     codes = np.flatnonzero(amounts)
-    own, n = np.array(directions)[codes], len(codes)
-    reads = Entries(np.concatenate([np.arange(n)] * 2), np.concatenate([np.full(n, present), own]), np.full(2 * n, 2.0))
-    return Units(np.full(n, -3.0), reads, Entries(np.arange(n), np.full(n, target), amounts[codes]))
+    read, n = np.array(directions)[codes], len(codes)
+    reads = SparseMatrix(
+        np.concatenate([np.arange(n)] * 2), np.concatenate([np.full(n, present), read]), np.full(2 * n, 2.0)
+    )
+    return Units(np.full(n, -3.0), reads, SparseMatrix(np.arange(n), np.full(n, target), amounts[codes]))
 
 
 # --- thresholds ------------------------------------------------------------------------------------------------------
@@ -236,7 +232,7 @@ def _one_hot_amounts(
 @final
 @dataclass(frozen=True)
 class Thresholds:
-    """For each i a linear function u_i of the stream, positive at the form's values after the i-th and negative at
+    """A linear function u_i of the stream for each i, positive at the form's values after the i-th and negative at
     the others; margin_i <= |u_i| <= reach_i.
 
     Attributes:
@@ -296,7 +292,7 @@ def thresholds_of(op: Table | Total, lowered: Lowered, where: Layout) -> list[Th
 
 
 def _steps(
-    thresholds: Thresholds, at: Int[np.ndarray, " step"], gates: _Gates, need: int, writes: Entries, soft: bool
+    thresholds: Thresholds, at: Int[np.ndarray, " step"], gates: _Gates, need: int, writes: SparseMatrix, soft: bool
 ) -> Units:
     """Two units for each step: they add the step's `writes` above the at-th threshold where its gates are open."""
     g, n = (thresholds.soft_slope if soft else thresholds.slope)[at], len(at)
@@ -305,13 +301,13 @@ def _steps(
     width = len(thresholds.directions)
     parts = []
     for offset, sign in ((0.5, 1.0), (-0.5, -1.0)):
-        reads = Entries(
+        reads = SparseMatrix(
             np.concatenate([np.repeat(np.arange(n), width), gates.unit]),
             np.concatenate([np.tile(thresholds.directions, n), gates.direction]),
             np.concatenate([(thresholds.weights[at] * g[:, None]).ravel(), gates.weight * closed[gates.unit]]),
         )
         bias = g * thresholds.bias[at] + offset - closed * need
-        parts.append(Units(bias, reads, Entries(writes.unit, writes.direction, sign * writes.weight)))
+        parts.append(Units(bias, reads, SparseMatrix(writes.unit, writes.direction, sign * writes.weight)))
     return joined(parts)
 
 
@@ -325,5 +321,7 @@ def _linear(direction: int, slope: float, variable: Variable, present: int, targ
     """slope * x where `present`, else 0, for a scalar x: its positive part less its negative part."""
     largest = max(abs(float(v)) for v in variable.values)
     closed = 2.0 ** math.ceil(math.log2(largest + 1))
-    reads = Entries(np.array([0, 0, 1, 1]), np.array([direction, present] * 2), np.array([1.0, closed, -1.0, closed]))
-    return Units(np.full(2, -closed), reads, Entries(np.arange(2), np.full(2, target), np.array([slope, -slope])))
+    reads = SparseMatrix(
+        np.array([0, 0, 1, 1]), np.array([direction, present] * 2), np.array([1.0, closed, -1.0, closed])
+    )
+    return Units(np.full(2, -closed), reads, SparseMatrix(np.arange(2), np.full(2, target), np.array([slope, -slope])))

@@ -1,4 +1,4 @@
-"""From what users write to the modules that run: what fits where, and what is measured on data."""
+"""The modules that run for what users write: checks of what fits where, and measurements on data."""
 
 import inspect
 from collections.abc import Callable
@@ -11,27 +11,10 @@ from torch import Tensor, nn
 
 from gaugeblock.compiled.edges.graph import Place
 from gaugeblock.compiled.model import CompiledModel
-from gaugeblock.compiled.swapping.components import (
-    From,
-    Known,
-    Linear,
-    Mean,
-    Pattern,
-    Site,
-    SwapError,
-    Values,
-    Zero,
-)
+from gaugeblock.compiled.swapping.components import From, Known, Linear, Mean, Pattern, Site, SwapError, Values, Zero
 from gaugeblock.compiled.swapping.fragments.fragment import Fragment
 from gaugeblock.compiled.swapping.fragments.layers import FragmentLayers
-from gaugeblock.compiled.swapping.modules import (
-    Affine,
-    Attend,
-    Coded,
-    Constant,
-    Function,
-    Part,
-)
+from gaugeblock.compiled.swapping.modules import Affine, Attend, Coded, ConstantValue, PartCopy, UserFunction
 from gaugeblock.programs.errors import UnknownName
 from gaugeblock.programs.language.selector import Selector
 
@@ -40,7 +23,7 @@ if TYPE_CHECKING:
 
 Slot = Literal["whole", "pattern", "ov"]
 Bound = dict[Slot, nn.Module]
-"""What stands in: for the whole part, or for a head's pattern, its OV map, or both."""
+"""The replacements: of the whole part, or of a head's pattern, its OV map, or both."""
 
 
 def bind(component: Any, site: Site, model: "HookedTransformer", known: Known | None) -> Bound:
@@ -58,7 +41,7 @@ def _module(component: Any, site: Site, model: "HookedTransformer", known: Known
     match component:
         case Zero():
             n = model.cfg.n_ctx
-            return Constant(like.new_zeros(n if square else 1, n if square else _width(site, model)), square)
+            return ConstantValue(like.new_zeros(n if square else 1, n if square else _width(site, model)), square)
         case Mean(tokens=tokens):
             x, value, kept = measured(site, model, tokens, pad if component.pad is None else component.pad)
             weights = kept[..., None].to(value)
@@ -68,7 +51,7 @@ def _module(component: Any, site: Site, model: "HookedTransformer", known: Known
             weighted, count = value * weights, weights.sum(axes, keepdim=True)
             overall = weighted.sum((0, 1)) / weights.sum((0, 1))
             mean = weighted.sum(axes, keepdim=True) / count.clamp(min=1)
-            return Constant(mean.where(count > 0, overall)[0], square)
+            return ConstantValue(mean.where(count > 0, overall)[0], square)
         case Linear(tokens=tokens):
             if site.reads_tokens or square:
                 raise SwapError(f"no linear map can stand at {site.name}: it goes from the stream to a contribution")
@@ -95,7 +78,7 @@ def _module(component: Any, site: Site, model: "HookedTransformer", known: Known
         names = _parameters(component)
         if names and set(names) <= set(known.subspaces):
             return _coded(Values(component, names), site, known)
-    return Function(component)
+    return UserFunction(component)
 
 
 def _width(site: Site, model: "HookedTransformer") -> int:
@@ -116,9 +99,9 @@ def _pattern(pattern: Pattern, site: Site, model: "HookedTransformer", known: Kn
     elif isinstance(source, Tensor):
         if source.ndim != 2 or source.shape[0] != source.shape[1]:
             raise SwapError(f"a pattern has the shape [pos, pos]; the one for {site.name} has {list(source.shape)}")
-        module = Constant(source.detach().to(next(model.parameters())), square=True)
+        module = ConstantValue(source.detach().to(next(model.parameters())), square=True)
     elif callable(source):
-        module = Function(source, of_tokens=True)
+        module = UserFunction(source, of_tokens=True)
     else:
         raise SwapError(f"a pattern is a selector, a tensor or a function of the tokens, not {source!r:.100}")
     bound: Bound = {"pattern": module}
@@ -149,11 +132,11 @@ def _part(other: Any, name: str, site: Site, model: "HookedTransformer") -> nn.M
     swaps = getattr(other, "swapped", None)
     if swaps is not None and any(source.overlaps(each) for each in swaps.sites):
         raise SwapError(f"{name} of the other model is itself replaced: put in the component that stands there")
-    return Part(other, source)
+    return PartCopy(other, source)
 
 
 def measured(site: Site, model: "HookedTransformer", tokens: Tensor, pad: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """(what the part reads, what it contributes, which positions hold no PAD)."""
+    """Run a part on tokens and return (what it reads, what it contributes, which positions hold no PAD)."""
     tokens = tokens.to(next(model.parameters()).device)
     x = tokens
     if not site.reads_tokens:
@@ -162,7 +145,7 @@ def measured(site: Site, model: "HookedTransformer", tokens: Tensor, pad: int | 
         with torch.no_grad():
             x = model.run_with_cache(tokens, names_filter=name)[1][name]
     with torch.no_grad():
-        value = Part(model, site)(x, tokens)
+        value = PartCopy(model, site)(x, tokens)
     kept = torch.ones_like(tokens, dtype=torch.bool) if pad is None else tokens != pad
     return x, value, kept
 
@@ -197,8 +180,9 @@ def _fragment(fragment: Fragment, site: Site, model: "HookedTransformer", known:
     if site.kind not in ("head", "ov", "mlp", "block"):
         raise SwapError(f"a fragment cannot stand at {site.name}: only at a head, an OV map, an MLP or a block")
     if fragment.width != model.cfg.d_model:
-        own = [fragment.width]
-        raise SwapError(f"{fragment!r} has directions of the shape {own}; at {site.name} it is [{model.cfg.d_model}]")
+        raise SwapError(
+            f"{fragment!r} has directions of the shape [{fragment.width}]; at {site.name} it is [{model.cfg.d_model}]"
+        )
     reads_at = 2 * (site.layer or 0) + (site.kind == "mlp")
     there = [] if known is None else [n for n, place in known.subspaces.items() if _stage(place.written) < reads_at]
     for name, read in fragment.reads.items():
@@ -211,7 +195,7 @@ def _fragment(fragment: Fragment, site: Site, model: "HookedTransformer", known:
 
 
 def _stage(node: str) -> int:
-    """When a node computes: heads of layer l at 2l, its MLP at 2l + 1."""
+    """The time at which a node computes: heads of layer l at 2l, its MLP at 2l + 1."""
     place = Place.of(node)
     return -1 if place.layer is None else 2 * place.layer + (place.kind == "mlp")
 

@@ -1,4 +1,4 @@
-"""What can be put in the place of a part of a model, and the names of parts (see `gaugeblock.compiled.swapping.swap`).
+"""Components that replace a part of a model, and the names of parts (see `gaugeblock.compiled.swapping.swap`).
 
 A component stands for what a part adds to the residual stream, and reads the stream in front of the part, before any
 layer norm. Besides the classes below, a component may be a Python function, a selector or a tensor.
@@ -89,7 +89,7 @@ class Site:
 @final
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """Where a head looks, for `a{l}.h{h}` or `a{l}.h{h}.pattern`.
+    """An attention pattern, for `a{l}.h{h}` or `a{l}.h{h}.pattern`.
 
     Attributes:
         source: a selector of the language, evaluated on the tokens: each query attends to the keys it selects alike, to
@@ -123,7 +123,7 @@ class From:
 @final
 @dataclass(frozen=True, eq=False)
 class Mean:
-    """What the part contributes on average over inputs, at each position, or over all positions too.
+    """The mean of what the part contributes over inputs, at each position, or over all positions too.
 
     Positions that hold `pad` are left out; of a compiled model, its PAD. Where all inputs hold `pad`, it is
     the mean over all positions.
@@ -137,7 +137,7 @@ class Mean:
 @final
 @dataclass(frozen=True)
 class Zero:
-    """Nothing."""
+    """The contribution zero."""
 
 
 @final
@@ -175,7 +175,7 @@ class Values:
 @final
 @dataclass(frozen=True)
 class Known:
-    """What is known of a compiled model: its variables, and where they are."""
+    """The variables of a compiled model, and where they are."""
 
     lowered: Lowered
     subspaces: Mapping[str, Subspace]
@@ -186,11 +186,11 @@ class Known:
 
 
 def _numbers(text: str) -> list[int]:
-    """3, 5, 6, 7, 8 of "3,5-8"; nothing where a range runs backwards."""
-    found: list[int] = []
+    """The numbers of "3,5-8": 3, 5, 6, 7, 8; none where a range runs backwards."""
+    numbers: list[int] = []
     for piece in filter(None, text.split(",")):
         first, _, last = piece.partition("-")
         if int(last or first) < int(first):
             return []
-        found += range(int(first), int(last or first) + 1)
-    return found
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers

@@ -15,7 +15,7 @@ from gaugeblock.compiled.stages.hooked import blank
 from gaugeblock.compiled.swapping.binding import Bound
 from gaugeblock.compiled.swapping.components import Site, SwapError
 from gaugeblock.compiled.swapping.fragments.layers import FragmentLayers
-from gaugeblock.compiled.swapping.modules import Affine, Constant, Part
+from gaugeblock.compiled.swapping.modules import Affine, Attend, ConstantValue, PartCopy
 from gaugeblock.compiled.swapping.swap import installed
 from gaugeblock.compiled.writing import staged
 from gaugeblock.programs.errors import FileError, UnknownName
@@ -42,8 +42,7 @@ def save_swapped(model: "HookedTransformer", path: str | Path) -> None:
     for site, slots in swaps.sites.items():
         for slot, module in slots.items():
             records.append({"site": site.name, "slot": slot} | _record(module, site))
-            own = module.state_dict()
-            tensors |= {f"{len(records) - 1}.{name}": value for name, value in own.items()}
+            tensors |= {f"{len(records) - 1}.{name}": value for name, value in module.state_dict().items()}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     with staged(Path(path), "swapped.json", "not a saved swapped model") as folder:
         (folder / "swapped.safetensors").write_bytes(save_tensors(tensors))
@@ -76,36 +75,37 @@ def load_swapped(path: str | Path, device: str = "cpu") -> "HookedTransformer":
 
 def _record(module: nn.Module, site: Site) -> dict[str, Any]:
     match module:
-        case Constant():
+        case ConstantValue():
             return {"is": "constant", "square": module.square}
         case Affine():
             return {"is": "affine", "behind_norm": module.norm is not None}
-        case Part():
+        case PartCopy():
             return {"is": "part", "of": module.site.name, "config": _settings(module.config)}
         case FragmentLayers():
             return {"is": "fragment", "settings": module.settings}
+    kind = "a selector" if isinstance(module, Attend) else "a function"
     raise SwapError(
-        f"what stands at {site.name} is Python code ({type(module).__name__.lower()}), and a file holds tensors only: "
+        f"what stands at {site.name} is Python code ({kind}), and a file holds tensors only: "
         "a saved model must run without the code of whoever made it; keep the code that calls `swap` instead"
     )
 
 
-def _module(record: dict[str, Any], site: Site, model: "HookedTransformer", own: dict[str, Tensor]) -> nn.Module:
-    tensors = {name.partition(".")[2]: value for name, value in own.items()}
+def _module(record: dict[str, Any], site: Site, model: "HookedTransformer", named: dict[str, Tensor]) -> nn.Module:
+    tensors = {name.partition(".")[2]: value for name, value in named.items()}
     if record["is"] == "constant":
-        return Constant(tensors["value"], record["square"])
+        return ConstantValue(tensors["value"], record["square"])
     if record["is"] == "affine":
         blocks: Any = model.blocks
         return Affine(tensors["matrix"], tensors["bias"], blocks[site.layer].ln1 if record["behind_norm"] else None)
     if record["is"] == "fragment":
         return FragmentLayers(tensors, record["settings"])
     other = blank(record["config"])
-    return Part(other, Site.of(record["of"], other))
+    return PartCopy(other, Site.of(record["of"], other))
 
 
 def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> None:
-    own = {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
-    missing, unexpected = module.load_state_dict(own, strict=False)
+    state = {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+    missing, unexpected = module.load_state_dict(state, strict=False)
     lacking = {name for name, _ in module.named_parameters()} & set(missing)
     if lacking or unexpected:
         raise ValueError(f"tensors that are missing: {sorted(lacking)}, that have no place: {unexpected}")
@@ -113,5 +113,5 @@ def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> None:
 
 def _settings(cfg: Any) -> dict[str, Any]:
     """A configuration as JSON: what the constructor takes."""
-    found = {field.name: getattr(cfg, field.name) for field in fields(cfg) if field.init and field.name not in NOT_KEPT}
-    return {name: str(value) if isinstance(value, torch.dtype) else value for name, value in found.items()}
+    kept = {field.name: getattr(cfg, field.name) for field in fields(cfg) if field.init and field.name not in NOT_KEPT}
+    return {name: str(value) if isinstance(value, torch.dtype) else value for name, value in kept.items()}

@@ -1,4 +1,4 @@
-"""The modules that stand in for parts of a model.
+"""The modules that replace parts of a model.
 
 Each is called with what the part reads, [batch, pos, d_model] (token ids for the embeddings), and the token ids.
 """
@@ -27,7 +27,7 @@ PRESENT_FROM = 0.5
 
 
 @final
-class Function(nn.Module):
+class UserFunction(nn.Module):
     """A user's function of the stream, or of the token ids."""
 
     def __init__(self, function: Callable[[Tensor], Any], of_tokens: bool = False) -> None:
@@ -39,7 +39,7 @@ class Function(nn.Module):
 
 
 @final
-class Constant(nn.Module):
+class ConstantValue(nn.Module):
     """One value [1, d] everywhere, one for each position [pos, d], or a pattern [query, key] (`square`)."""
 
     def __init__(self, value: Float[Tensor, "pos d"], square: bool = False) -> None:
@@ -71,7 +71,7 @@ class Affine(nn.Module):
 
 
 @final
-class Part(nn.Module):
+class PartCopy(nn.Module):
     """A copy of a part of a model, applied to a stream (to tokens, for the embeddings)."""
 
     def __init__(self, model: "HookedTransformer", site: Site) -> None:
@@ -80,8 +80,8 @@ class Part(nn.Module):
         self.config = deepcopy(model.cfg)
         whole: Any = model
         embeddings = {"embed": "embed", "pos": "pos_embed"}
-        own = getattr(whole, embeddings[site.kind]) if site.reads_tokens else whole.blocks[site.layer]
-        self.module: Any = bare(own)
+        source = getattr(whole, embeddings[site.kind]) if site.reads_tokens else whole.blocks[site.layer]
+        self.module: Any = bare(source)
         for flag in ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in"):
             if site.layer is not None:
                 setattr(self.module.cfg, flag, False)
@@ -117,7 +117,7 @@ class Attend(nn.Module):
         real = np.ones_like(ids, dtype=bool) if vocab is None else ids < len(vocab)
         real[:, :first] = False
         inputs = [
-            [i if vocab is None else vocab[i] for i in row[own].tolist()] for row, own in zip(ids, real, strict=True)
+            [i if vocab is None else vocab[i] for i in row[mask].tolist()] for row, mask in zip(ids, real, strict=True)
         ]
         weights = np.zeros((*ids.shape, ids.shape[1]))
         rows = [row for row, xs in enumerate(inputs) if xs]
@@ -125,10 +125,10 @@ class Attend(nn.Module):
         columns = evaluate(keys, [inputs[row] for row in rows])
         for key, column in enumerate(columns):
             selected = np.array([value is True for value in column.values] + [False])[column.codes]
-            for row, own in zip(rows, selected, strict=True):
+            for row, queries in zip(rows, selected, strict=True):
                 at = np.flatnonzero(real[row])
                 if key < len(at):
-                    weights[row, at, at[key]] = own[: len(at)]
+                    weights[row, at, at[key]] = queries[: len(at)]
         if self.causal:
             weights = np.tril(weights)
         if self.pattern.bos:
@@ -156,8 +156,8 @@ class Coded(nn.Module):
         variables = [self.known.lowered.variables[name] for name in self.writes]
         held = {v.name: None if v.empty is None else v.values[v.empty] for v in variables}  # at BOS and PAD
         out = np.broadcast_to(self._encoded(held), stream.shape).copy()
-        for row, own in enumerate(real):
-            at = np.flatnonzero(own)
+        for row, mask in enumerate(real):
+            at = np.flatnonzero(mask)
             lists = {name: [values[row][p] for p in at] for name, values in decoded.items()}
             said = self._called(lists, len(at))
             for i, p in enumerate(at):
@@ -165,15 +165,17 @@ class Coded(nn.Module):
         return torch.from_numpy(out).to(x)
 
     def _called(self, lists: dict[str, list[Any]], n: int) -> dict[str, list[Any]]:
-        """What the function says of one input: variable -> value at each of its n positions."""
+        """Call the function on one input: variable -> value at each of its n positions."""
         if self.by_position:
             said = [self._named(self.function(**{k: v[p] for k, v in lists.items()})) for p in range(n)]
             return {name: [each[name] for each in said] for name in self.writes}
         result = self._named(self.function(**lists))
         for name, values in result.items():
             if not isinstance(values, (list, tuple)) or len(values) != n:
-                given = f"{len(values)} values" if isinstance(values, (list, tuple)) else repr(values)
-                raise SwapError(f"the function returned {given} for {name!r}; it must be a list of {n}, as its input")
+                returned = f"{len(values)} values" if isinstance(values, (list, tuple)) else repr(values)
+                raise SwapError(
+                    f"the function returned {returned} for {name!r}; it must be a list of {n}, as its input"
+                )
         return result
 
     def _named(self, result: Any) -> dict[str, Any]:
@@ -196,7 +198,7 @@ class Coded(nn.Module):
         return [[shown[code] for code in row] for row in codes.tolist()]
 
     def _encoded(self, values: dict[str, Any]) -> Float[np.ndarray, " d"]:
-        """What the part writes for one value of each of its variables.
+        """The vector that the part writes for one value of each of its variables.
 
         Sums that are written as (sum, 1) / (1 + count) get the smallest count of keys with which they can be.
         """
@@ -259,11 +261,11 @@ def untapped(module: nn.Module) -> None:
 
 
 def _kept(point: nn.Module, module: nn.Module, *args: Tensor) -> Tensor:
-    """What comes by a hook point when the module is run."""
-    found: list[Tensor] = []
-    handle = point.register_forward_hook(lambda _, __, output: found.append(output))
+    """The value at a hook point when the module is run."""
+    shown: list[Tensor] = []
+    handle = point.register_forward_hook(lambda _, __, output: shown.append(output))
     try:
         module(*args)
     finally:
         handle.remove()
-    return found[0]
+    return shown[0]

@@ -23,7 +23,7 @@ from torch import Tensor
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.swapping.binding import Bound, Slot, bind
 from gaugeblock.compiled.swapping.components import Known, Site, SwapError
-from gaugeblock.compiled.swapping.modules import Function, untapped
+from gaugeblock.compiled.swapping.modules import UserFunction, untapped
 
 if TYPE_CHECKING:
     from gaugeblock.compiled.stages.hooked import HookedTransformer
@@ -35,7 +35,7 @@ def swap(model: "HookedTransformer | CompiledModel", replacements: Mapping[str, 
     Args:
         model: a HookedTransformer or a CompiledModel, which may have been swapped before: then these replacements are
             added, and take the place of earlier ones of the same names. Its hooks are not copied, permanent ones aside.
-        replacements: part (see `Site`) -> what stands in: a Python function of what the part reads, the stream
+        replacements: part (see `Site`) -> its replacement: a Python function of what the part reads, the stream
             [batch, pos, d_model] in front of it, before any layer norm (token ids for `embed` and `pos`), that returns
             what the part adds to the stream (for `.pattern` [batch, query, key]; for `.ov` what each position gives to
             those that attend to it; for neurons [batch, pos, neuron]); one of
@@ -43,6 +43,13 @@ def swap(model: "HookedTransformer | CompiledModel", replacements: Mapping[str, 
 
     Raises UnknownName for a part that is not there, SwapError for a component that does not fit, for parts that
     overlap, and, when the model runs, for one that returns another shape or NaN.
+
+    >>> import gaugeblock as gb
+    >>> model = gb.compile(gb.programs.get("sort").with_size(range(4), 4))
+    >>> swapped = swap(model, {"m0": lambda sum, sum_2: sum + sum_2})  # a function of the variables that it reads
+    >>> tokens = model.encode([[3, 1, 2]])
+    >>> model.decode(swapped(tokens), tokens)
+    [[1, 2, 3]]
     """
     hooked = model.hooked if isinstance(model, CompiledModel) else model
     _check_supported(hooked)
@@ -65,7 +72,7 @@ def swap(model: "HookedTransformer | CompiledModel", replacements: Mapping[str, 
 @final
 @dataclass
 class Run:
-    """What has come by so far in the forward pass that is under way."""
+    """The values that hook points have shown so far in the forward pass that is under way."""
 
     tokens: Tensor | None = None
     seen: dict[str, Tensor] = field(default_factory=dict)
@@ -74,10 +81,10 @@ class Run:
 @final
 @dataclass
 class Swaps:
-    """What is replaced in one model.
+    """The replacements in one model.
 
     Attributes:
-        sites: part -> the modules that stand in.
+        sites: part -> the modules that replace it.
         cfg: the model's own.
         known: of a compiled model, its variables.
     """
@@ -88,7 +95,7 @@ class Swaps:
     run: Run = field(default_factory=Run)
 
     def replaced(self, layer: int | None, point: str, x: Tensor) -> Tensor:
-        """What a hook point shows instead of x."""
+        """The value that a hook point shows instead of x."""
         for site, slots in self.sites.items():
             if site.layer != layer:
                 continue
@@ -119,7 +126,7 @@ class Swaps:
         return pattern.to(values) @ values
 
     def value(self, site: Site, slot: Slot, shape: tuple[int, ...]) -> Tensor:
-        """What stands in says now. Raises SwapError unless it has this shape, and no NaN."""
+        """The value that the replacement has now. Raises SwapError unless it has this shape, and no NaN."""
         module, x = self.sites[site][slot], self._read(site)
         try:
             value = module(x, self.run.tokens)
@@ -134,7 +141,7 @@ class Swaps:
             raise SwapError(
                 f"what stands in for {site.name} returned the shape {list(value.shape)}; it must be {list(shape)}"
             )
-        if isinstance(module, Function) and bool(value.isnan().any()):
+        if isinstance(module, UserFunction) and bool(value.isnan().any()):
             raise SwapError(f"what stands in for {site.name} returned NaN")
         return value.to(self._like(x))
 
@@ -142,7 +149,7 @@ class Swaps:
         return x if x.is_floating_point() else torch.empty(0, dtype=self.cfg.dtype, device=x.device)
 
     def _read(self, site: Site) -> Tensor:
-        """What the part reads: [batch, pos, d_model], or the token ids."""
+        """The input of the part: [batch, pos, d_model], or the token ids."""
         if site.reads_tokens:
             assert self.run.tokens is not None  # the embeddings run on nothing else
             return self.run.tokens
@@ -197,8 +204,8 @@ def _swapped_class(base: Any) -> type:
 
         def input_to_embed(self, input: Any, *args: Any, **kwargs: Any) -> Any:
             if not isinstance(input, Tensor):
-                own = {name: kwargs[name] for name in ("prepend_bos", "padding_side") if name in kwargs}
-                input = self.to_tokens(input, **own)
+                options = {name: kwargs[name] for name in ("prepend_bos", "padding_side") if name in kwargs}
+                input = self.to_tokens(input, **options)
             input = (input if input.ndim > 1 else input[None]).to(self.W_E.device)
             self.swapped.run.tokens = input
             return super().input_to_embed(input, *args, **kwargs)

@@ -12,46 +12,39 @@ from typing import final
 
 import numpy as np
 
-from gaugeblock.compiled.edges.bounds import (
-    SURE,
-    Contents,
-    after_head,
-    after_neurons,
-    gap,
-    start,
-)
-from gaugeblock.compiled.edges.inert import SAME
+from gaugeblock.compiled.edges.bounds import SURE_SCORE_GAP, StreamBounds, after_head, after_neurons, gap, start
+from gaugeblock.compiled.edges.inert import TOLERANCE
 from gaugeblock.compiled.model import CompiledModel
-from gaugeblock.compiled.variants.parts import Head, Layer, Neurons, put_together, take_apart, wider
+from gaugeblock.compiled.variants.parts import HeadSlot, Layer, Neurons, put_together, take_apart, wider
 from gaugeblock.programs.errors import CompileError
 
-PARKED = 3
+N_BOS_HEADS = 3
 """Heads to add to each layer."""
 
 MIN_NEURONS, MAX_NEURONS = 16, 64
 """Neurons to add to each layer: as many as there are, within these bounds."""
 
-FAR = 1024.0
+MAX_CONTENT = 1024.0
 """Directions whose content may be larger are not read; smaller numbers are read with so much less weight."""
 
-FEW, MANY = 3, 6
-"""Directions that a neuron reads, or a parked head's value writes, at most; that the query of a head reads."""
+MAX_READS, MAX_QUERY_READS = 3, 6
+"""Most directions that a neuron reads, or the value of a head on BOS writes; that the query of a head reads."""
 
-SHIFT = 40.0
+MAX_SHIFT = 40.0
 """How far a constant key may shift the scores of a query, at most."""
 
 
 def camouflage(model: CompiledModel, rng: np.random.Generator) -> CompiledModel:
-    """Dead and twin neurons and parked heads in every layer, and a constant key in every head.
+    """Add dead and twin neurons and heads that attend to BOS to every layer, and a constant key to every head.
 
     Effect on truth: edges that only these parts carry are live and not of the circuit. They are negatives where the
-    proof holds for the ablation; under zero ablation, edges of parked heads that wake are ignored. Raises CompileError
+    proof holds for the ablation; under zero ablation, edges of heads that leave BOS are ignored. Raises CompileError
     for a model without ReLU.
     """
     if model.activation != "relu":
         raise CompileError(f"camouflage needs ReLU neurons; {model.program.name!r} has {model.activation} ones")
     layers = take_apart(model)
-    d_head = 2 + model.hooked.cfg.d_head  # for queries and keys of a parked head; for the constant key
+    d_head = 2 + model.hooked.cfg.d_head  # for queries and keys of a head that attends to BOS; for the constant key
     layers = [replace(layer, heads=[wider(head, d_head) for head in layer.heads]) for layer in layers]
     model = _with_constant(model)
     draw = _Draw(model, layers, rng)
@@ -78,7 +71,7 @@ def _with_constant(model: CompiledModel) -> CompiledModel:
 @final
 @dataclass
 class _Draw:
-    """Draws parts layer by layer, and follows what can stand in the stream.
+    """A drawing of parts, layer by layer, that bounds what the stream can hold.
 
     `real`: bounds that hold unless something is zeroed; `any`: always. `weight`: with how much weight a direction is
     read, a power of two, less for larger contents.
@@ -101,32 +94,34 @@ class _Draw:
         self.reads = _sizes([group.W_in for group in groups])
         self.writes = _sizes([group.W_out for group in groups])
         self.weight = np.ones(self.size)
-        self.sources = [self._varying(Contents((b,), (o,))) for b, o in zip(self.any.bos, self.any.other, strict=True)]
+        self.sources = [
+            self._varying(StreamBounds((b,), (o,))) for b, o in zip(self.any.bos, self.any.other, strict=True)
+        ]
 
     # --- heads --------------------------------------------------------------------------------------------------
 
     def heads(self, i: int, layer: Layer) -> None:
-        """Give each head of the layer a constant key, and add parked heads."""
+        """Give each head of the layer a constant key, and add heads that attend to BOS."""
         near = self._readable()
         if len(near):
             layer.heads[:] = [self._with_constant_key(head, near) for head in layer.heads]
-            found = (self._parked(i, near) for _ in range(PARKED if self.templates else 0))
-            layer.heads += [self._with_constant_key(head, near) for head in found if head is not None]
+            added = (self._bos_head(i, near) for _ in range(N_BOS_HEADS if self.templates else 0))
+            layer.heads += [self._with_constant_key(head, near) for head in added if head is not None]
         real = [after_head(self.real, head.parameters) for head in layer.heads]
         any_ = [after_head(self.any, head.parameters) for head in layer.heads]
         self.real, self.any = self.real.plus(*real), self.any.plus(*any_)
         self.sources += [self._varying(content) for content in any_]
 
-    def _with_constant_key(self, head: Head, near: np.ndarray) -> Head:
+    def _with_constant_key(self, head: HeadSlot, near: np.ndarray) -> HeadSlot:
         p = {name: array.copy() for name, array in head.parameters.items()}
-        reads = self._pick(near, MANY)
+        reads = self._pick(near, MAX_QUERY_READS)
         p["W_K"][self.constant, -1] = 1.0
         p["W_Q"][reads, -1] = self._signed(reads)
         span = np.abs(self.any.highest(p["W_Q"][:, -1:])[0]) + np.abs(self.any.highest(-p["W_Q"][:, -1:])[0])
-        p["W_Q"][:, -1] *= SHIFT / max(span, 1.0) * math.sqrt(p["W_Q"].shape[1])
+        p["W_Q"][:, -1] *= MAX_SHIFT / max(span, 1.0) * math.sqrt(p["W_Q"].shape[1])
         return replace(head, parameters=p, inert=(*head.inert, "constant key"))
 
-    def _parked(self, i: int, near: np.ndarray) -> Head | None:
+    def _bos_head(self, i: int, near: np.ndarray) -> HeadSlot | None:
         """A circuit head that reads other directions, with so much weight on BOS that no key can win.
 
         None where nothing is zero at BOS, or where no later reader is left to be written for.
@@ -147,29 +142,29 @@ class _Draw:
         p["W_O"] = np.zeros_like(template["W_O"])
         for row in np.flatnonzero(p["W_V"].any(0)):
             length = np.linalg.norm(template["W_O"][row]) or 1.0
-            for _ in range(FEW):
+            for _ in range(MAX_READS):
                 p["W_O"][row, self._target(targets)] = self.rng.choice([-1.0, 1.0]) * length
         behind = min(gap(self.real, p, query) for query in ("bos", "other"))
-        lead = math.ceil(max(0.0, SURE + 1 - behind)) / p["W_K"][self.bos, column]
+        lead = math.ceil(max(0.0, SURE_SCORE_GAP + 1 - behind)) / p["W_K"][self.bos, column]
         p["b_Q"][column] += lead * math.sqrt(len(p["b_Q"]))
-        return Head(None, p, ("parked head",))
+        return HeadSlot(None, p, ("parked head",))
 
     def _redirect(self, matrix: np.ndarray, into: np.ndarray, available: np.ndarray, spare: int) -> None:
         """Add each row of the map, but for BOS, presence and the constant, to the row of a random direction."""
         used = np.setdiff1d(np.flatnonzero(np.abs(matrix).any(1)), self.fixed)
         if not len(used):  # a map that asks for no more than presence: read something in an inner direction to spare
-            reads = self._pick(available, MANY)
+            reads = self._pick(available, MAX_QUERY_READS)
             into[reads, spare] = (np.abs(matrix).max() or 1.0) * self.weight[reads]
             return
         allowed = self._shuffled(available)
-        n = max(MANY, len(used))
+        n = max(MAX_QUERY_READS, len(used))
         reads, rows = np.resize(allowed, n), np.resize(self.rng.permutation(used), n)
         np.add.at(into, reads, matrix[rows] * self.weight[reads, None])
 
     def _silent_at_bos(self, near: np.ndarray) -> np.ndarray:
         """The directions that hold zero at BOS, also where something before is zeroed and heads look elsewhere."""
         loud = sum((np.abs(vertices).max(0) for vertices in self.any.bos), np.zeros(self.size))
-        return near[loud[near] <= SAME / 100]
+        return near[loud[near] <= TOLERANCE / 100]
 
     # --- neurons ------------------------------------------------------------------------------------------------
 
@@ -188,7 +183,7 @@ class _Draw:
             for before in (self.real, self.any)
         )
         self.real, self.any = self.real.plus(*real), self.any.plus(*any_)
-        self.sources += [self._varying(Contents().plus(*any_))]
+        self.sources += [self._varying(StreamBounds().plus(*any_))]
 
     def _dead(self, near: np.ndarray, targets: Sequence[np.ndarray], n: int) -> Neurons:
         """Neurons that nothing can wake: each bias is just below what the reads can add up to."""
@@ -220,14 +215,14 @@ class _Draw:
         """Directions that vary, and not by too much; not BOS, presence and the constant."""
         low, high = self.any.extent()
         self.weight = 2.0 ** -np.ceil(np.log2(np.maximum(np.maximum(high, -low) / 2, 1)))
-        varying = np.flatnonzero((high - low > SAME) & (high <= FAR) & (low >= -FAR))
+        varying = np.flatnonzero((high - low > TOLERANCE) & (high <= MAX_CONTENT) & (low >= -MAX_CONTENT))
         return np.setdiff1d(varying, self.fixed)
 
-    def _varying(self, content: Contents) -> np.ndarray:
+    def _varying(self, content: StreamBounds) -> np.ndarray:
         if not content.bos:
             return np.zeros(0, int)
         low, high = content.extent()
-        return np.setdiff1d(np.flatnonzero(high - low > SAME), self.fixed)
+        return np.setdiff1d(np.flatnonzero(high - low > TOLERANCE), self.fixed)
 
     def _shuffled_sources(self) -> list[np.ndarray]:
         """The directions of each writer so far, in random order."""
@@ -236,7 +231,7 @@ class _Draw:
     def _signed(self, reads: np.ndarray) -> np.ndarray:
         return self.rng.choice([-1.0, 1.0], len(reads)) * self.weight[reads]
 
-    def _pick(self, available: np.ndarray, n: int = FEW) -> np.ndarray:
+    def _pick(self, available: np.ndarray, n: int = MAX_READS) -> np.ndarray:
         """Between two and n of these directions, of different writers as far as there are."""
         return self._shuffled(available)[: self.rng.integers(2, n + 1)]
 
@@ -244,10 +239,10 @@ class _Draw:
         """These directions in random order: one of each writer so far first, then another of each, and so on."""
         columns = [s[np.isin(s, available)] for s in self._shuffled_sources()]
         turns = range(max(map(len, columns), default=0))
-        return np.array(list(dict.fromkeys(own[turn] for turn in turns for own in columns if turn < len(own))))
+        return np.array(list(dict.fromkeys(column[turn] for turn in turns for column in columns if turn < len(column))))
 
     def _later_reads(self, i: int, after_heads: bool) -> list[np.ndarray]:
-        """For each reader of the circuit after this place, the directions that it reads."""
+        """The directions that each reader of the circuit after this place reads."""
         maps = [self.model.weights["unembed.W_U"]]
         for later, layer in enumerate(self.layers[i:], i):
             if later > i or after_heads:
@@ -256,8 +251,8 @@ class _Draw:
             if later > i:
                 heads = [head.parameters for head in layer.heads if head.operation is not None]
                 maps += [p[name] for p in heads for name in ("W_Q", "W_K", "W_V")]
-        found = [np.setdiff1d(np.flatnonzero(np.abs(matrix).any(1)), self.fixed) for matrix in maps]
-        return [own for own in found if len(own)]
+        reads = (np.setdiff1d(np.flatnonzero(np.abs(matrix).any(1)), self.fixed) for matrix in maps)
+        return [directions for directions in reads if len(directions)]
 
     def _target(self, targets: Sequence[np.ndarray]) -> int:
         return int(self.rng.choice(targets[int(self.rng.integers(len(targets)))]))

@@ -13,7 +13,7 @@ import numpy as np
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.edges.graph import Place
 from gaugeblock.compiled.model import CompiledModel
-from gaugeblock.compiled.variants.parts import Head, Layer, Neurons, put_together, take_apart, wider
+from gaugeblock.compiled.variants.parts import HeadSlot, Layer, Neurons, put_together, take_apart, wider
 from gaugeblock.programs.errors import CompileError, ProgramError
 from gaugeblock.programs.registry import get
 
@@ -26,7 +26,7 @@ DECOYS = (
 MAX_GROWTH = 3.0
 """A decoy is passed over if the model would have more than this times its parameters."""
 
-TRIES = 4
+MAX_DECOYS_DRAWN = 4
 """Decoys drawn; where each would grow the model too much, as of a tiny one, the smallest of them is taken."""
 
 
@@ -41,7 +41,7 @@ def decoy(model: CompiledModel, rng: np.random.Generator) -> CompiledModel:
     size = parameters(model)
     smallest: CompiledModel | None = None
     compiled = filter(None, (_compiled(DECOYS[i], model) for i in rng.permutation(len(DECOYS))))
-    for other in islice(compiled, TRIES):
+    for other in islice(compiled, MAX_DECOYS_DRAWN):
         both = _side_by_side(model, other, rng)
         if parameters(both) <= MAX_GROWTH * size:
             return both
@@ -71,18 +71,18 @@ def _compiled(name: str, model: CompiledModel) -> CompiledModel | None:
 
 
 def _side_by_side(model: CompiledModel, other: CompiledModel, rng: np.random.Generator) -> CompiledModel:
-    own, theirs = take_apart(model), take_apart(other)
-    depth = max(len(own), len(theirs))
-    own_places, places = (sorted(rng.permutation(depth)[: len(layers)].tolist()) for layers in (own, theirs))
+    ours, theirs = take_apart(model), take_apart(other)
+    depth = max(len(ours), len(theirs))
+    our_places, places = (sorted(rng.permutation(depth)[: len(layers)].tolist()) for layers in (ours, theirs))
     frame = _Frame(model, other)
     layers = [Layer() for _ in range(depth)]
-    for place, layer in zip(own_places, own, strict=True):
+    for place, layer in zip(our_places, ours, strict=True):
         layers[place].heads += [frame.head(head, head.operation, first=True) for head in layer.heads]
         layers[place].neurons += [frame.neurons(group, group.operation, first=True) for group in layer.neurons]
     for place, layer in zip(places, theirs, strict=True):
         layers[place].heads += [frame.head(head, None, first=False) for head in layer.heads]
         layers[place].neurons += [frame.neurons(group, None, first=False) for group in layer.neurons]
-    return put_together(frame.stream(own_places), layers, rng)
+    return put_together(frame.stream(our_places), layers, rng)
 
 
 @final
@@ -95,16 +95,16 @@ class _Frame:
 
     def stream(self, places: list[int]) -> CompiledModel:
         """The model with the embeddings of both and its layers renamed to `places`; its layers' weights are stale."""
-        own, theirs = self.model.weights, self.other.weights
-        weights = {name: np.hstack([own[name], theirs[name]]) for name in ("embed.W_E", "pos_embed.W_pos")}
-        weights["unembed.W_U"] = self._wide(own["unembed.W_U"], 0, first=True)
+        ours, theirs = self.model.weights, self.other.weights
+        weights = {name: np.hstack([ours[name], theirs[name]]) for name in ("embed.W_E", "pos_embed.W_pos")}
+        weights["unembed.W_U"] = self._wide(ours["unembed.W_U"], 0, first=True)
         where, more = self.model.provenance, theirs["embed.W_E"].shape[1]
         directions = where.directions + ("decoy",) * more
         sites = {operation: _moved(site, places) for operation, site in where.sites.items()}
         provenance = replace(where, directions=directions, sites=sites)
-        return replace(self.model, weights=own | weights, provenance=provenance)
+        return replace(self.model, weights=ours | weights, provenance=provenance)
 
-    def head(self, head: Head, operation: str | None, *, first: bool) -> Head:
+    def head(self, head: HeadSlot, operation: str | None, *, first: bool) -> HeadSlot:
         """The head over both streams, as wide as the widest head of the two."""
         widest = max(m.weights["blocks.0.attn.W_Q"].shape[2] for m in (self.model, self.other))
         parameters = wider(head, widest).parameters

@@ -12,17 +12,17 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from gaugeblock.compiled.model import CompiledModel
-from gaugeblock.compiled.variants.parts import Head, Layer, Neurons, put_together, take_apart
+from gaugeblock.compiled.variants.parts import HeadSlot, Layer, Neurons, put_together, take_apart
 from gaugeblock.programs.errors import CompileError
 
-JUNK = 8
+PADDING_WIDTH = 8
 """Residual dimensions that padding writes."""
 
 MIN_HEADS = 4
 MIN_NEURONS = 24
-TRIES = 50
+MAX_TRIES = 50
 
-Part = TypeVar("Part", Head, Neurons)
+Part = TypeVar("Part", HeadSlot, Neurons)
 Stream = Float[np.ndarray, "input pos d_model"]
 
 
@@ -50,13 +50,13 @@ def pad(model: CompiledModel, rng: np.random.Generator) -> CompiledModel:
         group, output = draw.padding_neurons(d_mlp - sum(len(n.b_in) for n in layer.neurons))
         layer.neurons.append(group)
         draw.add([*written, output])
-    return put_together(model, layers, rng, n_heads=n_heads, d_mlp=d_mlp, junk=JUNK)
+    return put_together(model, layers, rng, n_heads=n_heads, d_mlp=d_mlp, padding=PADDING_WIDTH)
 
 
 @final
 @dataclass
 class _Draw:
-    """Draws padding and follows it through the layers on sampled inputs, to see that it varies and how large it is."""
+    """A drawing of padding, followed through the layers on sampled inputs, to see that it varies and its size."""
 
     model: CompiledModel
     layers: list[Layer]
@@ -70,7 +70,7 @@ class _Draw:
         stream = W_E[tokens] + W_pos[: tokens.shape[1]]
         self.real: Bool[np.ndarray, "input pos"] = tokens < model.bos
         self.norms = self._circuit_norms(stream)
-        self.stream: Stream = np.pad(stream, [(0, 0), (0, 0), (0, JUNK)])
+        self.stream: Stream = np.pad(stream, [(0, 0), (0, 0), (0, PADDING_WIDTH)])
         self.size = W_E.shape[1]
         labels = model.provenance.directions
         self.fixed = np.array([i for i, label in enumerate(labels) if label in ("present=True", "bos=True")])
@@ -91,33 +91,33 @@ class _Draw:
             if layer.neurons:
                 mlps.append(np.linalg.norm(written, axis=-1)[self.real])
             stream = stream + written
-        found = {"head": np.concatenate(heads or mlps or [np.ones(1)])}
-        found["mlp"] = np.concatenate(mlps) if mlps else found["head"]
-        return {kind: (float(np.quantile(n, 0.1)), float(np.quantile(n, 0.9))) for kind, n in found.items()}
+        norms = {"head": np.concatenate(heads or mlps or [np.ones(1)])}
+        norms["mlp"] = np.concatenate(mlps) if mlps else norms["head"]
+        return {kind: (float(np.quantile(n, 0.1)), float(np.quantile(n, 0.9))) for kind, n in norms.items()}
 
     def add(self, outputs: list[Stream]) -> None:
         self.stream = self.stream + sum(outputs)
 
-    def padding_head(self, before: Stream) -> tuple[Head, Stream]:
+    def padding_head(self, before: Stream) -> tuple[HeadSlot, Stream]:
         """A circuit head that reads other directions and writes padding's own.
 
         Heads that count write little before W_O, as their sink outweighs the keys: where nothing else varies they keep
         the size of their W_O. Where no head of the circuit varies, a mean does: of a direction, or of presence.
         """
 
-        def draw(heads: list[Head], own_size: bool = False) -> Head:
+        def draw(heads: list[HeadSlot], own_size: bool = False) -> HeadSlot:
             template = heads[self.rng.integers(len(heads))].parameters
             parameters = {name: template[name] for name in ("b_Q", "b_K", "b_V")}
             for name in ("W_Q", "W_K", "W_V"):
                 parameters[name] = self._redirected(template[name], before)
             d_head = template["W_O"].shape[0]
-            parameters["W_O"] = np.zeros((d_head, self.size + JUNK))
+            parameters["W_O"] = np.zeros((d_head, self.size + PADDING_WIDTH))
             used = np.flatnonzero(np.abs(template["W_O"]).any(1))
             size = np.abs(template["W_O"]).max(1)[used] if own_size else 1.0
-            parameters["W_O"][used, self._junk(len(used))] = self.rng.choice([-1.0, 1.0], len(used)) * size
-            return Head(None, parameters)
+            parameters["W_O"][used, self._padding(len(used))] = self.rng.choice([-1.0, 1.0], len(used)) * size
+            return HeadSlot(None, parameters)
 
-        def scaled(head: Head, factor: float) -> Head:
+        def scaled(head: HeadSlot, factor: float) -> HeadSlot:
             return replace(head, parameters=head.parameters | {"W_O": head.parameters["W_O"] * factor})
 
         draws = (
@@ -132,14 +132,15 @@ class _Draw:
         before = self.stream
 
         def draw() -> Neurons:
-            W_in, W_out = np.zeros((self.size + JUNK, n)), np.zeros((n, self.size + JUNK))
+            wide = self.size + PADDING_WIDTH
+            W_in, W_out = np.zeros((wide, n)), np.zeros((n, wide))
             available = self._available(before)
             for j in range(n):
                 reads = self.rng.choice(
                     available, size=min(len(available), int(self.rng.integers(2, 4))), replace=False
                 )
                 W_in[reads, j] = self.rng.choice([-1.0, 1.0, 2.0], len(reads))
-                W_out[j, self._junk(1)] = self.rng.choice([-1.0, 1.0])
+                W_out[j, self._padding(1)] = self.rng.choice([-1.0, 1.0])
             return Neurons(None, W_in, self.rng.choice([-1.0, -0.5, 0.0, 0.5], n), W_out)
 
         def scaled(group: Neurons, factor: float) -> Neurons:
@@ -154,9 +155,9 @@ class _Draw:
         output_of: Callable[[Part], Stream],
         scaled: Callable[[Part, float], Part],
     ) -> tuple[Part, Stream]:
-        """The first part drawn that varies, scaled; each way to draw is tried TRIES times before the next one."""
+        """The first part drawn that varies, scaled; each kind of draw is tried MAX_TRIES times before the next one."""
         low, high = self.norms[kind]
-        for draw in [draw for draw in draws for _ in range(TRIES)]:
+        for draw in [draw for draw in draws for _ in range(MAX_TRIES)]:
             part = draw()
             output = output_of(part)
             norm = float(np.linalg.norm(output, axis=-1)[self.real].mean())
@@ -171,7 +172,7 @@ class _Draw:
 
     def _redirected(self, matrix: np.ndarray, before: Stream) -> np.ndarray:
         """The map with each row it uses moved to a random available direction; BOS and presence stay."""
-        result = np.zeros((self.size + JUNK, matrix.shape[1]))
+        result = np.zeros((self.size + PADDING_WIDTH, matrix.shape[1]))
         result[self.fixed] = matrix[self.fixed]
         used = np.setdiff1d(np.flatnonzero(np.abs(matrix).any(1)), self.fixed)
         available = self._available(before)
@@ -184,36 +185,36 @@ class _Draw:
         """Directions that vary over the sampled inputs, BOS and presence aside."""
         return np.setdiff1d(np.flatnonzero(before[self.real].std(0) > 0), self.fixed)
 
-    def _junk(self, n: int) -> np.ndarray:
-        return self.size + self.rng.integers(JUNK, size=n)
+    def _padding(self, n: int) -> np.ndarray:
+        return self.size + self.rng.integers(PADDING_WIDTH, size=n)
 
 
-def _averaging_head(d_model: int, d_head: int, reads: int) -> Head:
+def _averaging_head(d_model: int, d_head: int, reads: int) -> HeadSlot:
     """The pattern of padding where the circuit has no head of its own that serves: the mean of one direction."""
     shapes = dict.fromkeys(("W_Q", "W_K", "W_V"), (d_model, d_head)) | {"W_O": (d_head, d_model)}
     parameters: dict[str, np.ndarray] = {name: np.zeros(shape) for name, shape in shapes.items()}
     parameters |= {f"b_{x}": np.zeros(d_head) for x in "QKV"}
     parameters["W_V"][reads, 0] = parameters["W_O"][0, 0] = 1
-    return Head(None, parameters)
+    return HeadSlot(None, parameters)
 
 
 def _widened(layer: Layer) -> Layer:
     """The layer over a stream with room for padding."""
 
     def rows(array: np.ndarray) -> np.ndarray:
-        return np.pad(array, [(0, JUNK), (0, 0)])
+        return np.pad(array, [(0, PADDING_WIDTH), (0, 0)])
 
     heads = [
         replace(head, parameters={n: rows(a) if n in ("W_Q", "W_K", "W_V") else a for n, a in head.parameters.items()})
         for head in layer.heads
     ]
     for head in heads:
-        head.parameters["W_O"] = np.pad(head.parameters["W_O"], [(0, 0), (0, JUNK)])
-    groups = [replace(g, W_in=rows(g.W_in), W_out=np.pad(g.W_out, [(0, 0), (0, JUNK)])) for g in layer.neurons]
+        head.parameters["W_O"] = np.pad(head.parameters["W_O"], [(0, 0), (0, PADDING_WIDTH)])
+    groups = [replace(g, W_in=rows(g.W_in), W_out=np.pad(g.W_out, [(0, 0), (0, PADDING_WIDTH)])) for g in layer.neurons]
     return Layer(heads, groups)
 
 
-def _attention(head: Head, stream: Stream) -> Stream:
+def _attention(head: HeadSlot, stream: Stream) -> Stream:
     p = head.parameters
     q, k, v = (stream @ p[f"W_{x}"] + p[f"b_{x}"] for x in "QKV")
     scores = q @ k.transpose(0, 2, 1) / np.sqrt(q.shape[-1])

@@ -9,12 +9,12 @@ import numpy as np
 from gaugeblock.compiled.edges.inert import Inert
 from gaugeblock.compiled.model import CompiledModel, Provenance
 
-HEAD = ("W_Q", "b_Q", "W_K", "b_K", "W_V", "b_V", "W_O")
+HEAD_PARAMETERS = ("W_Q", "b_Q", "W_K", "b_K", "W_V", "b_V", "W_O")
 
 
 @final
 @dataclass(frozen=True)
-class Head:
+class HeadSlot:
     """One attention head: its parameters, the operation it carries out (None for padding), and the constructions
     of inert parts that it, or a term of its query map, is made by."""
 
@@ -39,7 +39,7 @@ class Neurons:
 @final
 @dataclass
 class Layer:
-    heads: list[Head] = field(default_factory=list)
+    heads: list[HeadSlot] = field(default_factory=list)
     neurons: list[Neurons] = field(default_factory=list)
 
 
@@ -54,18 +54,18 @@ def take_apart(model: CompiledModel) -> list[Layer]:
     for i in range(model.hooked.cfg.n_layers):
         at, layer = f"blocks.{i}.", Layer()
         for h in model.graph.heads(i):
-            parameters = {name: weights[f"{at}attn.{name}"][h] for name in HEAD}
+            parameters = {name: weights[f"{at}attn.{name}"][h] for name in HEAD_PARAMETERS}
             constructions = tuple(part.construction for part in inert_at.get((i, h), ()))
-            layer.heads.append(Head(operation_at.get(f"a{i}.h{h}"), parameters, constructions))
+            layer.heads.append(HeadSlot(operation_at.get(f"a{i}.h{h}"), parameters, constructions))
         groups: list[tuple[str | None, str | None, list[int]]]
-        groups = [(op, None, list(own)) for op, own in where.neurons.items() if where.sites[op] == f"m{i}"]
+        groups = [(op, None, list(units)) for op, units in where.neurons.items() if where.sites[op] == f"m{i}"]
         groups += [(None, part.construction, list(part.neurons)) for part in inert_at.get((i, None), ())]
-        owned = {j for _, _, own in groups for j in own}
+        owned = {j for _, _, units in groups for j in units}
         used = np.flatnonzero(np.abs(weights[at + "mlp.W_out"]).any(1)).tolist()
-        for op, construction, own in [*groups, (None, None, [j for j in used if j not in owned])]:
-            if own:
+        for op, construction, units in [*groups, (None, None, [j for j in used if j not in owned])]:
+            if units:
                 W_in, b_in, W_out = (weights[at + f"mlp.{name}"] for name in ("W_in", "b_in", "W_out"))
-                layer.neurons.append(Neurons(op, W_in[:, own], b_in[own], W_out[own], construction))
+                layer.neurons.append(Neurons(op, W_in[:, units], b_in[units], W_out[units], construction))
         layers.append(layer)
     return layers
 
@@ -77,15 +77,15 @@ def put_together(
     *,
     n_heads: int = 0,
     d_mlp: int = 0,
-    junk: int = 0,
+    padding: int = 0,
 ) -> CompiledModel:
     """The model made of these layers, heads in random slots and neurons in random order.
 
-    n_heads, d_mlp: at least that many; junk: residual dimensions to add behind the others.
+    n_heads, d_mlp: at least that many; padding: residual dimensions to add behind the others.
     """
     d_head = next((head.parameters["W_O"].shape[0] for layer in layers for head in layer.heads), 1)
     old = model.weights["embed.W_E"].shape[1]
-    d_model = old + junk
+    d_model = old + padding
     n_heads = max([n_heads, 1, *(len(layer.heads) for layer in layers)])
     d_mlp = max([d_mlp, 1, *(sum(len(n.b_in) for n in layer.neurons) for layer in layers)])
     sites: dict[str, str] = {}
@@ -106,15 +106,15 @@ def put_together(
         at = f"blocks.{i}."
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("W_Q", "W_K", "W_V"), (n_heads, d_model, d_head))
         shapes |= dict.fromkeys(("b_Q", "b_K", "b_V"), (n_heads, d_head)) | {"W_O": (n_heads, d_head, d_model)}
-        own = {name: np.zeros(shape) for name, shape in shapes.items()}
+        attention = {name: np.zeros(shape) for name, shape in shapes.items()}
         for head, slot in zip(layer.heads, rng.permutation(n_heads), strict=False):
             for name, array in head.parameters.items():
                 axis = {"W_O": 1}.get(name, 0)
-                own[name][slot] = widened(array, axis) if array.ndim == 2 else array
+                attention[name][slot] = widened(array, axis) if array.ndim == 2 else array
             inert += [Inert(construction, i, int(slot)) for construction in head.inert]
             if head.operation is not None:
                 sites[head.operation] = f"a{i}.h{slot}"
-        weights |= {f"{at}attn.{name}": array for name, array in own.items()}
+        weights |= {f"{at}attn.{name}": array for name, array in attention.items()}
         weights[at + "attn.b_O"] = np.zeros(d_model)
         W_in, b_in, W_out = np.zeros((d_model, d_mlp)), np.zeros(d_mlp), np.zeros((d_mlp, d_model))
         places, start = rng.permutation(d_mlp), 0
@@ -132,11 +132,11 @@ def put_together(
         }  # fmt: skip
     for op in model.lowered.operations:  # an operation without hidden units (a table that is never reached)
         sites.setdefault(op.name, model.provenance.sites[op.name])
-    directions = model.provenance.directions + ("padding",) * junk
+    directions = model.provenance.directions + ("padding",) * padding
     return replace(model, weights=weights, provenance=Provenance(directions, sites, neurons, inert=tuple(inert)))
 
 
-def wider(head: Head, d_head: int) -> Head:
+def wider(head: HeadSlot, d_head: int) -> HeadSlot:
     """The same head with more dimensions; queries grow as scores are divided by sqrt(d_head)."""
     old = head.parameters["W_O"].shape[0]
     parameters = {}

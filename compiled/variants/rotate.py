@@ -31,10 +31,10 @@ ROUNDS = 8
 SHEARS = 3
 """Rounds of adding one inner direction of a head to another."""
 
-TRIES = 50
+MAX_TRIES = 50
 
-SAMPLES = 256
-SAFE = 1 / 8
+N_SAMPLED_INPUTS = 256
+SAFE_SHARE = 1 / 8
 
 DYADIC = 2.0**20
 """Scores that are multiples of 1 / DYADIC are recovered exactly from weights that √d_head was multiplied into."""
@@ -60,7 +60,7 @@ def rotate(model: CompiledModel, rng: np.random.Generator) -> CompiledModel:
         raise CompileError(f"{model.program.name!r} is rotated already; rotate the model it was made from")
     before = _with_new_heads(model.weights, rng)
     d_model = before["embed.W_E"].shape[1]
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         weights, basis = before, np.eye(d_model)
         for _ in range(ROUNDS):
             turn = _Turn.draw(d_model, rng)
@@ -74,7 +74,7 @@ def rotate(model: CompiledModel, rng: np.random.Generator) -> CompiledModel:
             dtype = model.dtype if _holds(rotated) else torch.float64
             return replace(rotated, dtype=dtype, error_bound=_error_bound(model, before, dtype))
     raise CompileError(
-        f"no rotation of {model.program.name!r} with {d_model} residual dimensions was found in {TRIES} tries: "
+        f"no rotation of {model.program.name!r} with {d_model} residual dimensions was found in {MAX_TRIES} tries: "
         f"it needs at least four dimensions, and weights that a reflection leaves within {model.dtype}"
     )
 
@@ -131,26 +131,26 @@ def _is_mixed(basis: Float[np.ndarray, "d_model d_model"]) -> bool:
 
 
 def _holds(model: CompiledModel) -> bool:
-    """Whether, on sampled inputs, the model's precision moves no hidden unit of the program by more than SAFE, steps
-    being right to a half, and no logit by more than SAFE of what separates outputs."""
-    inputs = model.program.sample(np.random.default_rng(0), SAMPLES)
+    """Whether, on sampled inputs, the model's precision moves no hidden unit of the program by more than SAFE_SHARE,
+    steps being right to a half, and no logit by more than SAFE_SHARE of what separates outputs."""
+    inputs = model.program.sample(np.random.default_rng(0), N_SAMPLED_INPUTS)
     runs: list[Any] = []
     for dtype in (model.dtype, torch.float64):
-        own = model.to("cpu", dtype)
+        copy = model.to("cpu", dtype)
         with torch.no_grad():
-            runs.append(own.hooked.run_with_cache(own.encode(inputs), names_filter=lambda name: "hook_pre" in name))
+            runs.append(copy.hooked.run_with_cache(copy.encode(inputs), names_filter=lambda name: "hook_pre" in name))
     (logits, near), (exact_logits, exact) = runs
     apart = [smallest_gap(sorted(map(float, o.values))) if o.numeric else LOGIT for o in model.lowered.outputs]
-    if (logits - exact_logits).abs().max() > SAFE * min(apart):
+    if (logits - exact_logits).abs().max() > SAFE_SHARE * min(apart):
         return False
     where = model.provenance
     layers = {op: f"blocks.{where.sites[op][1:]}.mlp.hook_pre" for op in where.neurons}
     errors = [(near[at] - exact[at])[..., list(where.neurons[op])].abs() for op, at in layers.items()]
-    return all(float(error.max()) <= SAFE for error in errors if error.numel())
+    return all(float(error.max()) <= SAFE_SHARE for error in errors if error.numel())
 
 
 def _error_bound(model: CompiledModel, turned: Weights, dtype: torch.dtype) -> float:
-    """How far rounding in `dtype` can move a logit of the rotated model, `turned` being the weights with new heads.
+    """A bound on how far rounding in `dtype` moves a logit of the rotated model; `turned`: the weights with new heads.
 
     Each read, the sum of a few numbers before, is now a product of d_model terms, or of d_head for a score: its error
     is as many times the unit of rounding times the lengths of both sides. These are the length of the stream, and that
@@ -193,20 +193,20 @@ def _with_new_heads(weights: Weights, rng: np.random.Generator) -> Weights:
         wide *= 4
     result = dict(weights)
     for at in _attention(weights):
-        own = {x: _widened(weights[at + x], -1, wide) for x in ("W_Q", "b_Q", "W_K", "b_K", "W_V", "b_V")}
-        own["W_O"] = _widened(weights[at + "W_O"], 1, wide)
+        widened = {x: _widened(weights[at + x], -1, wide) for x in ("W_Q", "b_Q", "W_K", "b_K", "W_V", "b_V")}
+        widened["W_O"] = _widened(weights[at + "W_O"], 1, wide)
         for name in ("W_Q", "b_Q"):
-            own[name] = _unscaled(own[name], np.sqrt(d_head)) * np.sqrt(wide)
-        for head in range(len(own["W_O"])):
-            queries, keys = ([own[f"{part}_{x}"][head] for part in "Wb"] for x in "QK")
+            widened[name] = _unscaled(widened[name], np.sqrt(d_head)) * np.sqrt(wide)
+        for head in range(len(widened["W_O"])):
+            queries, keys = ([widened[f"{part}_{x}"][head] for part in "Wb"] for x in "QK")
             _mix(queries, keys, wide, rng)
-            _mix([own["W_V"][head], own["b_V"][head]], [own["W_O"][head].T], wide, rng)
-        result |= {at + name: array for name, array in own.items()}
+            _mix([widened["W_V"][head], widened["b_V"][head]], [widened["W_O"][head].T], wide, rng)
+        result |= {at + name: array for name, array in widened.items()}
     return result
 
 
 def _attention(weights: Weights) -> list[str]:
-    """What the names of each layer's attention parameters begin with."""
+    """The beginning of the names of each layer's attention parameters."""
     return sorted(name.removesuffix("W_Q") for name in weights if name.endswith("attn.W_Q"))
 
 
@@ -218,7 +218,7 @@ def _widened(array: np.ndarray, axis: int, size: int) -> np.ndarray:
 
 
 def _unscaled(array: np.ndarray, scale: float) -> np.ndarray:
-    """What was multiplied by `scale`: the multiple of 1 / DYADIC of which that is true, else the quotient."""
+    """The array that was multiplied by `scale`: the multiple of 1 / DYADIC of which that is true, else the quotient."""
     quotient = array / scale
     near = np.round(quotient * DYADIC) / DYADIC
     return np.where(np.abs(near - quotient) <= 2.0**-50 * np.abs(quotient), near, quotient)

@@ -20,7 +20,7 @@ from gaugeblock.compiled.lowered import semantics
 from gaugeblock.compiled.lowered.operations import Attention, Lowered, Output, Table
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.stages.assemble import LOGIT, Weights
-from gaugeblock.compiled.stages.heads import GAP, HeadWeights, head_weights
+from gaugeblock.compiled.stages.heads import SCORE_GAP, HeadWeights, head_weights
 from gaugeblock.compiled.stages.layout import layout
 from gaugeblock.compiled.stages.precision import ROUNDING
 from gaugeblock.compiled.stages.units import Units, table_units, total_units
@@ -33,25 +33,25 @@ SHARPNESSES = (4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 20.0, 24.0, 32.0)
 GAINS = (4.0, 8.0, 16.0, 32.0)
 """Of the GELUs, the softest first. All four are tried at each sharpness, with soft gates and without."""
 
-SLACK = 0.25
+OUTPUT_SLACK = 0.25
 """How clear an output has to be. The right logit leads by this times LOGIT, and it is as far, relative to them, from
 the thresholds between something and nothing; a number is off by at most this times the distance to its neighbour."""
 
-EXHAUSTIVE = 100_000
+MAX_INPUTS_ENUMERATED = 100_000
 """Domains up to this size are tried on every input."""
 
-SAMPLES = 4_096
+N_SAMPLED_INPUTS = 4_096
 """Inputs drawn from larger domains; where tokens can be replaced, as many again with one token replaced."""
 
-HEAVIER = (1.0, 64.0)
+SINK_FACTORS = (1.0, 64.0)
 """By how much heavier the sinks of linear sums are, where what is summed is exact: a sum comes short by its square over
 the sink, which steps without a flat part pass on. The others would amplify what leaks to BOS; a heavy one amplifies
 rounding, so that it is tried last."""
 
-FEW = 256
+N_FIRST_INPUTS = 256
 """Inputs on which most sharpnesses are ruled out."""
 
-BATCH = 1024
+BATCH_SIZE = 1024
 
 
 def soft(model: CompiledModel, rng: np.random.Generator) -> CompiledModel:
@@ -67,13 +67,13 @@ def soft(model: CompiledModel, rng: np.random.Generator) -> CompiledModel:
     _check_order(model)
     trial = _Trial.of(model)
     best = -math.inf
-    for sharpness, heavier, soft_gates, gain in itertools.product(SHARPNESSES, HEAVIER, (True, False), GAINS):
-        found = softened(model, sharpness, gain, soft_gates=soft_gates, heavier=heavier)
-        clearness = trial.clearness(found.to(dtype=torch.float64), FEW)
+    for sharpness, heavier, soft_gates, gain in itertools.product(SHARPNESSES, SINK_FACTORS, (True, False), GAINS):
+        candidate = softened(model, sharpness, gain, soft_gates=soft_gates, heavier=heavier)
+        clearness = trial.clearness(candidate.to(dtype=torch.float64), N_FIRST_INPUTS)
         if clearness >= 0:
-            clearness = trial.clearness(found.to(dtype=torch.float64))
+            clearness = trial.clearness(candidate.to(dtype=torch.float64))
         if clearness >= 0:
-            return _rounded(found, trial)
+            return _rounded(candidate, trial)
         best = max(best, clearness)
     raise CompileError(
         f"{model.program.name!r} has no soft model: at every sharpness from {SHARPNESSES[0]:g} to {SHARPNESSES[-1]:g} "
@@ -94,7 +94,7 @@ def softened(
     weights = {name: array.copy() for name, array in model.weights.items()}
     for name in weights:
         if name.endswith(("W_Q", "b_Q")):
-            weights[name] *= sharpness / GAP
+            weights[name] *= sharpness / SCORE_GAP
     for op in lowered.operations:
         site = sites[op.name]
         if isinstance(op, Attention):
@@ -151,9 +151,9 @@ def _replace_head(weights: Weights, site: str, head: HeadWeights) -> None:
         b[: rows.shape[1]] = rows[-1] * scale
 
 
-def _replace_units(weights: Weights, site: str, own: tuple[int, ...], units: Units) -> None:
+def _replace_units(weights: Weights, site: str, neurons: tuple[int, ...], units: Units) -> None:
     """Other hidden units in the same places."""
-    at, places = f"blocks.{site[1:]}.mlp.", np.array(own, dtype=int)
+    at, places = f"blocks.{site[1:]}.mlp.", np.array(neurons, dtype=int)
     W_in, b_in, W_out = (weights[at + name] for name in ("W_in", "b_in", "W_out"))
     W_in[:, places], b_in[places], W_out[places] = 0, units.bias, 0
     np.add.at(W_in, (units.reads.direction, places[units.reads.unit]), units.reads.weight)
@@ -174,23 +174,23 @@ class _Trial:
     @staticmethod
     def of(model: CompiledModel) -> "_Trial":
         tokens = model.encode(_inputs(model)).cpu().numpy()
-        parts = [semantics.run(model.lowered, tokens[i : i + BATCH]) for i in range(0, len(tokens), BATCH)]
+        parts = [semantics.run(model.lowered, tokens[i : i + BATCH_SIZE]) for i in range(0, len(tokens), BATCH_SIZE)]
         outputs = [output.variable for output in model.lowered.outputs]
         return _Trial(tokens, tuple(np.concatenate([part[name] for part in parts]) for name in outputs))
 
     def clearness(self, model: CompiledModel, few: int | None = None) -> float:
-        """By how much the least clear output is clearer than it has to be; below 0 where one is not clear enough.
+        """The amount by which the least clear output is clearer than it has to be; below 0 where one is too unclear.
 
         few: to look at about so many of the inputs, evenly spread.
         """
         step, worst = 1 if few is None else -(-len(self.tokens) // few), math.inf
         tokens, codes = self.tokens[::step], [c[::step] for c in self.codes]
         for start, logits in _logits(model, tokens):
-            real, first = tokens[start : start + BATCH] < model.bos, 0
-            for output, own in zip(model.lowered.outputs, codes, strict=True):
+            real, first = tokens[start : start + BATCH_SIZE] < model.bos, 0
+            for output, meant in zip(model.lowered.outputs, codes, strict=True):
                 columns = logits[real][:, first : first + len(output.columns)]
                 first += len(output.columns)
-                worst = min(worst, _clearness(output, columns, own[start : start + BATCH][real]))
+                worst = min(worst, _clearness(output, columns, meant[start : start + BATCH_SIZE][real]))
             if worst < 0:
                 break
         return worst
@@ -199,10 +199,10 @@ class _Trial:
 def _inputs(model: CompiledModel) -> list[list[Any]]:
     """The domain where it is small, else many inputs of it, always the same ones."""
     program, rng = model.program, np.random.default_rng(0)
-    domain = program.domain.enumerate(model.lowered.vocab, model.lowered.max_len, EXHAUSTIVE)
+    domain = program.domain.enumerate(model.lowered.vocab, model.lowered.max_len, MAX_INPUTS_ENUMERATED)
     if domain is not None:
         return list(domain)
-    drawn = program.sample(rng, SAMPLES)
+    drawn = program.sample(rng, N_SAMPLED_INPUTS)
     if program.graph:
         return drawn
     edited = []
@@ -213,13 +213,13 @@ def _inputs(model: CompiledModel) -> list[list[Any]]:
 
 
 def _logits(model: CompiledModel, tokens: Int[np.ndarray, "input pos"]) -> Iterator[tuple[int, np.ndarray]]:
-    for start in range(0, len(tokens), BATCH):
+    for start in range(0, len(tokens), BATCH_SIZE):
         with torch.no_grad():
-            yield start, model.hooked(torch.as_tensor(tokens[start : start + BATCH])).double().numpy()
+            yield start, model.hooked(torch.as_tensor(tokens[start : start + BATCH_SIZE])).double().numpy()
 
 
 def _clearness(output: Output, logits: Float[np.ndarray, "row column"], codes: Int[np.ndarray, " row"]) -> float:
-    """The smallest of: what an output has beyond SLACK."""
+    """The smallest amount by which an output is clearer than OUTPUT_SLACK asks."""
     if not len(codes):
         return math.inf
     if output.numeric:
@@ -228,7 +228,7 @@ def _clearness(output: Output, logits: Float[np.ndarray, "row column"], codes: I
         ends = np.concatenate([[-np.inf], values, [np.inf]])
         at = np.searchsorted(values, meant)
         apart = np.minimum(meant - ends[at], ends[at + 2] - meant)
-        return float((SLACK - np.abs(logits[:, 0] - meant) / apart).min())
+        return float((OUTPUT_SLACK - np.abs(logits[:, 0] - meant) / apart).min())
     silent = codes < 0
     clear = [(1 - logits[silent].max(1) / (LOGIT / 4)).min()] if silent.any() else []
     if not silent.all():
@@ -238,18 +238,21 @@ def _clearness(output: Output, logits: Float[np.ndarray, "row column"], codes: I
         right = others[rows, meant]
         others[rows, meant] = -np.inf
         clear += [(right / (LOGIT / 2) - 1).min(), ((right - others.max(1)) / LOGIT).min()]
-    return float(min(clear)) - SLACK
+    return float(min(clear)) - OUTPUT_SLACK
 
 
 def _rounded(model: CompiledModel, trial: _Trial) -> CompiledModel:
     """The model in float32 if its outputs are clear there, else in float64, with twice the rounding that was seen."""
-    some = trial.tokens[:: -(-len(trial.tokens) // FEW)]
+    some = trial.tokens[:: -(-len(trial.tokens) // N_FIRST_INPUTS)]
     single, double = (
         np.concatenate([logits for _, logits in _logits(model.to(dtype=dtype), some)])
         for dtype in (torch.float32, torch.float64)
     )
     seen = 2 * float(np.abs(single - double)[some < model.bos].max(initial=0.0))
-    fits = model.dtype is torch.float32 and trial.clearness(model.to(dtype=torch.float32), 32 * FEW) >= -SLACK / 4
+    fits = (
+        model.dtype is torch.float32
+        and trial.clearness(model.to(dtype=torch.float32), 32 * N_FIRST_INPUTS) >= -OUTPUT_SLACK / 4
+    )
     if fits:
         return replace(model, dtype=torch.float32, error_bound=seen)
     share = ROUNDING["float64"] / ROUNDING["float32"]

@@ -11,14 +11,7 @@ import torch
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.compiled.stages.trace import trace
 from gaugeblock.programs.errors import CompileError, InputError
-from gaugeblock.programs.language.functions import (
-    causal,
-    everything,
-    key,
-    map_n,
-    query,
-    where,
-)
+from gaugeblock.programs.language.functions import causal, everything, key, map_n, query, where
 from gaugeblock.programs.program import Program, program
 from gaugeblock.programs.registry import get, names
 
@@ -80,8 +73,8 @@ def test_exact_at_vocabulary_100_and_length_50(name: str) -> None:
     assert model.dtype == torch.float32
     inputs = p.sample(np.random.default_rng(0), 300)
     inputs += [[v] * n for v in p.vocab[:6] for n in (1, 49, 50)]
-    for found, expected in zip(model.batch(inputs, batch_size=64), p.batch(inputs), strict=True):
-        assert found == (pytest.approx(expected) if _numeric(expected) else expected)
+    for output, expected in zip(model.batch(inputs, batch_size=64), p.batch(inputs), strict=True):
+        assert output == (pytest.approx(expected) if _numeric(expected) else expected)
 
 
 @pytest.mark.parametrize("name", ISSUE)
@@ -243,6 +236,6 @@ def test_true_is_not_1_in_pairs_either() -> None:
     def pairs(tokens: Any, indices: Any) -> Any:
         return where(tokens == "a", 1, True), indices
 
-    found = compile(pairs).batch(["ab", "ba"])
-    assert found == pairs.batch(["ab", "ba"])
-    assert [type(row[0][0]) for row in found] == [int, bool]
+    outputs = compile(pairs).batch(["ab", "ba"])
+    assert outputs == pairs.batch(["ab", "ba"])
+    assert [type(row[0][0]) for row in outputs] == [int, bool]

@@ -125,8 +125,8 @@ def test_the_model_is_the_interpreter(p: Program, keep_variables: bool) -> None:
     assert inputs
     model = compile(p, keep_variables=keep_variables)
     assert model.dtype == torch.float32
-    for xs, expected, found in zip(inputs, p.batch(inputs), model.batch(inputs), strict=True):
-        assert same(found, expected), (xs, found, expected)
+    for xs, expected, output in zip(inputs, p.batch(inputs), model.batch(inputs), strict=True):
+        assert same(output, expected), (xs, output, expected)
 
 
 def test_every_named_variable_can_be_kept() -> None:

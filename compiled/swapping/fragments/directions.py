@@ -1,4 +1,4 @@
-"""Where a fragment reads and writes: from the layout of a compiled model, or fitted to data on any model."""
+"""Directions that a fragment reads and writes: from the layout of a compiled model, or fitted to data on any model."""
 
 import math
 from collections.abc import Sequence
@@ -15,14 +15,7 @@ from gaugeblock.compiled.lowered.tables import ordered
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.swapping.binding import measured
 from gaugeblock.compiled.swapping.components import Site, SwapError
-from gaugeblock.compiled.swapping.fragments.ports import (
-    Categorical,
-    Line,
-    Number,
-    Reading,
-    Vectors,
-    Writing,
-)
+from gaugeblock.compiled.swapping.fragments.ports import Categorical, Line, Number, Reading, Vectors, Writing
 from gaugeblock.compiled.swapping.modules import PRESENT_FROM
 from gaugeblock.programs.errors import UnknownName
 from gaugeblock.programs.language.operations import plain, value_key
@@ -40,12 +33,12 @@ Labels = Sequence[Sequence[Any]]
 
 
 def reads_of(model: CompiledModel, *names: str) -> dict[str, Reading]:
-    """How variables of a compiled model are read from its stream. Raises UnknownName for any other."""
+    """Return how variables of a compiled model are read from its stream. Raises UnknownName for any other."""
     return {name: _read_of(model, name) for name in names}
 
 
 def writes_of(model: CompiledModel, *names: str) -> dict[str, Writing]:
-    """How variables of a compiled model are written to its stream, as it does itself, at BOS and PAD too.
+    """Return how a compiled model writes these variables to its stream, at BOS and PAD too.
 
     A sum that stands as sum / (1 + count) gets the smallest count of keys with which it can be. Raises UnknownName, and
     SwapError for two sums that share their count.
@@ -121,22 +114,21 @@ def fitted_read(
     from sklearn.linear_model import LinearRegression, LogisticRegression
 
     x, _, known, labels = _data(model, site, tokens, values)
-    x, found = x[known], ordered(labels)
+    x, distinct = x[known], ordered(labels)
     if number:
         line = LinearRegression().fit(x, [float(label) for label in labels])
-        read: Reading = Number(found, torch.from_numpy(line.coef_), offset=float(line.intercept_))
-        numbers = np.array([float(value) for value in found])
+        read: Reading = Number(distinct, torch.from_numpy(line.coef_), offset=float(line.intercept_))
+        numbers = np.array([float(value) for value in distinct])
         codes = np.abs(line.predict(x)[:, None] - numbers).argmin(1)
     else:
         scale = float(np.sqrt((x**2).mean())) or 1.0
-        own = _codes(found, labels)
-        directions, bias = np.zeros((len(found), x.shape[1])), np.zeros(len(found))
-        if len(found) > 1:
-            fit = LogisticRegression(C=1 / penalty, max_iter=10_000).fit(x / scale, own)
+        directions, bias = np.zeros((len(distinct), x.shape[1])), np.zeros(len(distinct))
+        if len(distinct) > 1:
+            fit = LogisticRegression(C=1 / penalty, max_iter=10_000).fit(x / scale, _codes(distinct, labels))
             directions[-len(fit.coef_) :], bias[-len(fit.coef_) :] = fit.coef_ / scale, fit.intercept_
-        read = Categorical(found, torch.from_numpy(directions), torch.from_numpy(bias))
+        read = Categorical(distinct, torch.from_numpy(directions), torch.from_numpy(bias))
         codes = (x @ directions.T + bias).argmax(1)
-    return replace(read, fit=float((codes == _codes(found, labels)).mean()))
+    return replace(read, fit=float((codes == _codes(distinct, labels)).mean()))
 
 
 def fitted_write(
@@ -147,8 +139,8 @@ def fitted_write(
     *,
     number: bool = False,
 ) -> Writing:
-    """What a part of a model adds to the stream on average at each value of a variable or, for a number, the line that
-    fits best (least squares). Where there is no value, it is what it adds there on average."""
+    """Fit what a part of a model adds to the stream: the mean at each value of a variable or, for a number, the line
+    that fits best (least squares). Where there is no value, it is the mean of what the part adds there."""
     from sklearn.linear_model import LinearRegression
 
     _, added, known, labels = _data(model, site, tokens, values)
@@ -157,10 +149,10 @@ def fitted_write(
     if number:
         line = LinearRegression().fit([[float(label)] for label in labels], here)
         return Line(torch.from_numpy(line.coef_[:, 0].copy()), torch.from_numpy(line.intercept_), absent)
-    found = ordered(labels)
-    own = _codes(found, labels)
-    means = np.stack([here[own == code].mean(0) for code in range(len(found))])
-    return Vectors(found, torch.from_numpy(means), absent)
+    distinct = ordered(labels)
+    codes = _codes(distinct, labels)
+    means = np.stack([here[codes == code].mean(0) for code in range(len(distinct))])
+    return Vectors(distinct, torch.from_numpy(means), absent)
 
 
 def _codes(values: tuple[Any, ...], labels: list[Any]) -> Int[np.ndarray, " label"]:
@@ -173,13 +165,13 @@ def _data(
 ) -> tuple[
     Float[np.ndarray, "batch pos d"], Float[np.ndarray, "batch pos d"], Bool[np.ndarray, "batch pos"], list[Any]
 ]:
-    """(what the part reads, what it adds, where there is a value, the values there)."""
+    """Return (what the part reads, what it adds, where there is a value, the values there)."""
     site = Site.of(name, model)
     if site.kind not in ("head", "mlp", "block"):
         raise SwapError(f"what {name} reads and adds is not a fragment's; give a head, an MLP or a block")
     if [len(row) for row in values] != [tokens.shape[1]] * len(tokens):
-        given = [len(values), *sorted({len(row) for row in values})]
-        raise SwapError(f"the values have the shape {given}; it must be {list(tokens.shape)}, as that of the tokens")
+        shape = [len(values), *sorted({len(row) for row in values})]
+        raise SwapError(f"the values have the shape {shape}; it must be {list(tokens.shape)}, as that of the tokens")
     known = np.array([[value is not None for value in row] for row in values])
     labels = [plain(value) for row in values for value in row if value is not None]
     if not labels:

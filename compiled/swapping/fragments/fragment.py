@@ -37,7 +37,7 @@ from gaugeblock.compiled.swapping.fragments.ports import (
     Reading,
     Vectors,
     Writing,
-    shown,
+    values_text,
 )
 from gaugeblock.programs.errors import CompileError, UnknownName
 from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
@@ -105,14 +105,23 @@ def compile_fragment(
         dtype: the precision in which it runs at least; by default the lowest in which rounding changes no value.
 
     Raises SwapError where reads, program and writes do not fit together, and what `compile` raises.
+
+    >>> import gaugeblock as gb
+    >>> from gaugeblock.compiled import reads_of, swap, writes_of
+    >>> model = gb.compile(gb.programs.get("sort").with_size(range(4), 4))
+    >>> reads, writes = reads_of(model, "sum", "sum_2"), writes_of(model, "rank_onehot")
+    >>> fragment = compile_fragment(lambda sum, sum_2: sum + sum_2, reads, writes)
+    >>> tokens = model.encode([[3, 1, 2]])
+    >>> model.decode(swap(model, {"m0": fragment})(tokens), tokens)
+    [[1, 2, 3]]
     """
     if dtype not in (None, torch.float32, torch.float64):
         raise CompileError(f"dtype {dtype} is not supported; possible: torch.float32, torch.float64")
     name = program.name if isinstance(program, Program) else getattr(program, "__name__", "fragment")
     outputs = _outputs(program, name, reads)
     chosen = _named(writes, tuple(outputs))
-    widths = [{key: each.width for key, each in given.items()} for given in (reads, chosen)]
-    if len({width for given in widths for width in given.values()}) > 1:
+    widths = [{key: port.width for key, port in ports.items()} for ports in (reads, chosen)]
+    if len({width for by_name in widths for width in by_name.values()}) > 1:
         raise SwapError(f"the directions of a fragment have one d_model; reads have {widths[0]}, writes {widths[1]}")
     longest = _longest(program, name, outputs, max_len)
     if isinstance(program, Program) and INDICES not in reads:
@@ -156,29 +165,29 @@ class _Field:
 
 
 def _called(name: str) -> str:
-    """What a variable that is read is called within the fragment: as none that it computes."""
+    """The name of a variable that is read within the fragment, which none that it computes has."""
     return f"{name} (read)"
 
 
 def _vocab(reads: Mapping[str, Reading]) -> tuple[tuple[Any, ...], ...]:
     """Tokens that stand for what is read, in which each value of each variable occurs; value sets need no more."""
     values = [tuple(map(plain, read.values)) for read in reads.values()]
-    return tuple((*(own[i % len(own)] for own in values), i) for i in range(max(map(len, values), default=1)))
+    return tuple((*(each[i % len(each)] for each in values), i) for i in range(max(map(len, values), default=1)))
 
 
 def _outputs(program: Program | Callable[..., Any], name: str, reads: Mapping[str, Reading]) -> dict[str, SOp]:
     """The program's outputs by name, over what is read."""
     leaves: dict[str, SOp] = {key: Tokens(_called(key), _Field(i)) for i, key in enumerate(reads)}
-    own = program.build if isinstance(program, Program) else program
+    function = program.build if isinstance(program, Program) else program
     keys: tuple[str, ...] = ()
 
     def build(tokens: Tokens, indices: Indices) -> Any:
         nonlocal keys
         if isinstance(program, Program):
-            result = own(leaves.get(TOKENS, tokens), leaves.get(INDICES, indices), **program.arguments)
+            result = function(leaves.get(TOKENS, tokens), leaves.get(INDICES, indices), **program.arguments)
         else:
-            given = {INDICES: indices} | leaves
-            result = own(**{parameter: given[parameter] for parameter in parameters})
+            sops = {INDICES: indices} | leaves
+            result = function(**{parameter: sops[parameter] for parameter in parameters})
         keys = tuple(map(str, result)) if isinstance(result, Mapping) else ()
         return result
 
@@ -186,7 +195,7 @@ def _outputs(program: Program | Callable[..., Any], name: str, reads: Mapping[st
         _check_program(program, reads)
     else:
         parameters = _parameters(name, program, reads)
-    functools.update_wrapper(build, own, assigned=())  # for the names of its local variables
+    functools.update_wrapper(build, function, assigned=())  # for the names of its local variables
     both = [inspect.Parameter(p, inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in (TOKENS, INDICES)]
     build.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
     nodes = Program(name, build, _vocab(reads), 1).outputs
@@ -211,16 +220,17 @@ def _check_program(program: Program, reads: Mapping[str, Reading]) -> None:
     foreign = [value for value in getattr(reads.get(TOKENS), "values", ()) if value_key(plain(value)) not in known]
     if foreign:
         raise SwapError(
-            f"{program.name!r} does not know the tokens {shown(foreign)}; its vocabulary is {shown(program.vocab)}"
+            f"{program.name!r} does not know the tokens {values_text(foreign)}; "
+            f"its vocabulary is {values_text(program.vocab)}"
         )
 
 
 def _parameters(name: str, program: Callable[..., Any], reads: Mapping[str, Reading]) -> tuple[str, ...]:
-    found = inspect.signature(program).parameters
+    parameters = inspect.signature(program).parameters
     for key in reads:
-        if key not in found:
-            raise UnknownName(f"parameter of {name!r}", key, found)
-    taken = tuple(key for key, p in found.items() if p.default is p.empty or key in reads)
+        if key not in parameters:
+            raise UnknownName(f"parameter of {name!r}", key, parameters)
+    taken = tuple(key for key, p in parameters.items() if p.default is p.empty or key in reads)
     for key in taken:
         if key not in reads and key != INDICES:
             raise SwapError(f"{name!r} reads {key!r}, and it is not said how; reads give {_listed(reads)}")
@@ -240,7 +250,7 @@ def _longest(
 
 
 def _named(writes: Writing | Mapping[str, Writing], outputs: tuple[str, ...]) -> dict[str, Writing]:
-    """How each output is written, in their order."""
+    """The way each output is written, in their order."""
     if not isinstance(writes, Mapping):
         if len(outputs) > 1:
             raise SwapError(f"the program has {len(outputs)} outputs; writes have to name each: {_listed(outputs)}")
@@ -285,8 +295,8 @@ def _read(planned: Plan, name: str, read: Reading) -> dict[str, Tensor]:
     values: list[Any] = [plain(value) for value in read.values]
     if isinstance(read, Number):
         values.sort(key=float)
-    own = planned.where.directions[variable.name]
-    at = torch.tensor([own[code[value_key(value)]] for value in values])
+    directions = planned.where.directions[variable.name]
+    at = torch.tensor([directions[code[value_key(value)]] for value in values])
     if isinstance(read, Categorical):
         bias = torch.zeros(len(values)) if read.bias is None else read.bias
         return {"directions": _exact(read.directions), "bias": _exact(bias), "at": at}
@@ -308,35 +318,35 @@ def _written(planned: Plan, writes: Mapping[str, Writing]) -> dict[str, Tensor]:
                 out[directions[0]] += _exact(write.direction)
                 continue
             if other := [v for v in output.values if v is not None and not is_number(v)]:
-                raise SwapError(f"a Line writes numbers, and {name!r} can be {shown(other)}; give Vectors")
+                raise SwapError(f"a Line writes numbers, and {name!r} can be {values_text(other)}; give Vectors")
             known = {value_key(v): float(v) * _exact(write.direction) for v in output.values if v is not None}
         else:
             known = dict(zip(map(value_key, map(plain, write.values)), _exact(write.vectors), strict=True))
         keys = [value_key(v) if isinstance(write, Line) else v for v in output.values]
-        if lacking := [key[1] for key in dict.fromkeys(keys) if key not in known and key not in NOTHING]:
+        if lacking := [key[1] for key in dict.fromkeys(keys) if key not in known and key not in UNDEFINED]:
             raise SwapError(
-                f"{name!r} can be {shown(lacking)}, and there is no vector for that; vectors are given for "
-                f"{shown(getattr(write, 'values', ()))} (zeros write nothing)"
+                f"{name!r} can be {values_text(lacking)}, and there is no vector for that; vectors are given for "
+                f"{values_text(getattr(write, 'values', ()))} (zeros write nothing)"
             )
         for direction, key in zip(directions, keys, strict=True):
-            if key not in NOTHING:
+            if key not in UNDEFINED:
                 out[direction] += known[key]
     return {"writes": out, "base": base, "elsewhere": elsewhere}
 
 
-NOTHING = (None, value_key(None))
-"""What an output that is undefined is."""
+UNDEFINED = (None, value_key(None))
+"""The values of an undefined output."""
 
 
 def _refuse_unknown_values(known: Inference, writes: Mapping[str, Writing]) -> None:
-    """Raises SwapError for a value that is read, and for which the program has none."""
+    """Raise SwapError for a value that is read, and for which the program has none."""
     for name, node in zip(writes, known.outputs, strict=True):
         fact = known[node]
         if fact.table is None or len(fact.reads) != 1 or not (fact.table.codes < 0).any():
             continue
         (read,) = fact.reads
         none = [value for value, code in zip(known[read].values, fact.table.codes.ravel(), strict=True) if code < 0]
-        raise SwapError(f"the program does not know what {name!r} is where {located(read)} is {shown(none)}")
+        raise SwapError(f"the program does not know what {name!r} is where {located(read)} is {values_text(none)}")
 
 
 def _exact(tensor: Tensor) -> Tensor:

@@ -57,8 +57,8 @@ class FragmentLayers(nn.Module):
         least = getattr(torch, self.settings["dtype"])
         for name, tensor in tensors.items():
             if tensor.is_floating_point():
-                own = tensor.detach().to(torch.promote_types(tensor.dtype, least))
-                self.register_parameter(name, nn.Parameter(own.clone()))
+                precise = tensor.detach().to(torch.promote_types(tensor.dtype, least))
+                self.register_parameter(name, nn.Parameter(precise.clone()))
             else:
                 self.register_buffer(name, tensor.clone())
 
@@ -76,7 +76,7 @@ class FragmentLayers(nn.Module):
         return self
 
     def forward(self, x: Tensor, tokens: Tensor | None) -> Tensor:
-        """What the fragment adds to the stream x."""
+        """Return what the fragment adds to the stream x."""
         x = x.to(self.writes.dtype)
         real = self._real(x, tokens)
         stream = self._start(x, real)
@@ -88,20 +88,20 @@ class FragmentLayers(nn.Module):
         return there * (stream[:, 1:] @ self.writes + self.base) + (1 - there) * self.elsewhere
 
     def _real(self, x: Tensor, tokens: Tensor | None) -> Bool[Tensor, "batch pos"]:
-        """Which positions hold a token of the input."""
+        """The positions that hold a token of the input."""
         real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         if self.settings["bos"]:
             real[:, 0] = False
         if self.settings["absent"]:
             real &= ~torch.isin(seen(tokens), torch.tensor(self.settings["absent"], device=x.device))
-        longest, found = self.settings["longest"], int(real.sum(1).max()) if real.numel() else 0
-        if longest is not None and found > longest:
-            raise SwapError(f"the fragment was compiled for inputs of up to {longest} tokens, and there are {found}")
+        longest, n = self.settings["longest"], int(real.sum(1).max()) if real.numel() else 0
+        if longest is not None and n > longest:
+            raise SwapError(f"the fragment was compiled for inputs of up to {longest} tokens, and there are {n}")
         return real
 
     def _start(self, x: Tensor, real: Bool[Tensor, "batch pos"]) -> Float[Tensor, "batch pos_and_one own"]:
         """The fragment's stream before its layers: what is read, the positions, and the start token in front."""
-        own: Any = self
+        tensors: Any = self
         there = real[..., None].to(x)
         present, bos = self.marks
         stream = x.new_zeros(*x.shape[:2], len(self.writes))
@@ -110,12 +110,12 @@ class FragmentLayers(nn.Module):
             position = (real.cumsum(1) - 1).clamp(min=0)
             stream = stream.index_add(2, self.indices, _one_hot(position, len(self.indices), x) * there)
         for i, above in enumerate(self.settings["above"]):
-            along = x @ getattr(own, f"read{i}_directions").mT
-            if hasattr(own, f"read{i}_steps"):
-                read = _rounded(along, getattr(own, f"read{i}_steps"))
+            along = x @ getattr(tensors, f"read{i}_directions").mT
+            if hasattr(tensors, f"read{i}_steps"):
+                read = _rounded(along, getattr(tensors, f"read{i}_steps"))
             else:
-                read = _highest(along + getattr(own, f"read{i}_bias"), above)
-            stream = stream.index_add(2, getattr(own, f"read{i}_at"), read * there)
+                read = _highest(along + getattr(tensors, f"read{i}_bias"), above)
+            stream = stream.index_add(2, getattr(tensors, f"read{i}_at"), read * there)
         first = torch.zeros_like(stream[:, :1]).index_fill(2, bos[None], 1.0)
         return torch.cat([first, stream], 1)
 

@@ -1,4 +1,4 @@
-"""How a compiled fragment reads variables from a residual stream, and how it writes its outputs to it."""
+"""Ports of a compiled fragment: readings of variables from a residual stream, and writings of its outputs to it."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from gaugeblock.programs.language.operations import plain, surface
 @final
 @dataclass(frozen=True, eq=False)
 class Categorical:
-    """How a variable is read that has a direction for each value: its value is the one with the highest score
+    """A reading of a variable that has a direction for each value: its value is the one with the highest score
     x @ directions[i] + bias[i]. Gradients pass as if the scores were the one-hot value.
 
     Attributes:
@@ -48,7 +48,7 @@ class Categorical:
 @final
 @dataclass(frozen=True, eq=False)
 class Number:
-    """How a number is read: scale * (x @ direction) + offset, rounded to the nearest of `values`; without gradients.
+    """A reading of a number: scale * (x @ direction) + offset, rounded to the nearest of `values`; without gradients.
 
     Attributes:
         direction: [d_model].
@@ -68,7 +68,7 @@ class Number:
     def __post_init__(self) -> None:
         _check_values(self, self.values)
         if not all(map(is_number, self.values)):
-            raise SwapError(f"a Number has values that are numbers, not {shown(self.values)}")
+            raise SwapError(f"a Number has values that are numbers, not {values_text(self.values)}")
         if not (math.isfinite(self.scale) and self.scale and math.isfinite(self.offset)):
             raise SwapError(f"no number can be read with scale {self.scale} and offset {self.offset}")
         _check_shape("the direction", self.direction, (None,), "d_model numbers")
@@ -84,7 +84,7 @@ class Number:
 @final
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """What is written for each value of an output; nothing where it is undefined.
+    """A writing of a vector for each value of an output, and of zeros where it is undefined.
 
     Attributes:
         vectors: [value, d_model].
@@ -110,7 +110,7 @@ class Vectors:
 @final
 @dataclass(frozen=True, eq=False)
 class Line:
-    """What is written for a number: number * direction + base.
+    """A writing of a number: number * direction + base.
 
     Attributes:
         direction, base: [d_model]; the base is zeros by default.
@@ -140,11 +140,13 @@ Writing = Vectors | Line
 def _check_values(what: Any, values: Sequence[Any]) -> None:
     plain_values = [plain(value) for value in values]
     if not plain_values or len(ordered(plain_values)) < len(plain_values):
-        raise SwapError(f"{type(what).__name__} needs distinct values, at least one; given were {shown(values)}")
+        raise SwapError(f"{type(what).__name__} needs distinct values, at least one; given were {values_text(values)}")
 
 
 def _check_shape(what: str, tensor: Tensor, shape: tuple[int | None, ...], meaning: str) -> None:
-    fits = tensor.ndim == len(shape) and all(n is None or n == own for n, own in zip(shape, tensor.shape, strict=True))
+    fits = tensor.ndim == len(shape) and all(
+        n is None or n == size for n, size in zip(shape, tensor.shape, strict=True)
+    )
     if not fits:
         wanted = ", ".join("d_model" if n is None else str(n) for n in shape)
         raise SwapError(f"{what} have the shape {list(tensor.shape)}; it must be [{wanted}]: {meaning}")
@@ -152,6 +154,6 @@ def _check_shape(what: str, tensor: Tensor, shape: tuple[int | None, ...], meani
         raise SwapError(f"{what} have numbers that are not finite")
 
 
-def shown(values: Iterable[Any], limit: int = 12) -> str:
+def values_text(values: Iterable[Any], limit: int = 12) -> str:
     listed = [repr(surface(value)) for value in values]
     return ", ".join(listed[:limit]) + (f", … ({len(listed)} values)" if len(listed) > limit else "")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gaugeblock.compiled.compiler import compile
-from gaugeblock.compiled.lowered.operations import Table
-from gaugeblock.compiled.lowered.semantics import NOTHING, UNKNOWN, run
+from gaugeblock.compiled.lowered.operations import Attention, Table
+from gaugeblock.compiled.lowered.semantics import NOTHING, UNKNOWN, pattern, run
 from gaugeblock.programs.language.functions import key, query
 from gaugeblock.programs.program import program
 from gaugeblock.programs.registry import get
@@ -50,13 +50,33 @@ def test_what_a_broken_sink_says_is_not_known() -> None:
     @program(vocab=range(3), max_len=4)
     def after_the_next_of_that_rank(tokens: Any, indices: Any) -> Any:
         rank = (key(tokens) < query(tokens)).count()
-        found = (key(rank) == query(rank)).best(indices).get(tokens)
-        return (key(indices) == query(indices + 1)).get(found, default=0)
+        best = (key(rank) == query(rank)).best(indices).get(tokens)
+        return (key(indices) == query(indices + 1)).get(best, default=0)
 
     model = compile(after_the_next_of_that_rank)
     tokens = model.encode([[2, 0, 1]]).numpy()
-    (head,) = (op.name for op in model.lowered.operations if "found" in op.outs)
+    (head,) = (op.name for op in model.lowered.operations if "best" in op.outs)
     unmarked = np.full_like(tokens, NOTHING)
     codes = run(model.lowered, tokens, {(head, "k", "bos"): unmarked})["logits"]
     assert run(model.lowered, tokens)["logits"][0, 1:].tolist() == [0, 1, 0]
     assert codes[0, 1:].tolist() == [0, 1, UNKNOWN]
+
+
+def test_a_pattern_is_known_where_no_key_is_left_open() -> None:
+    """A key that another condition refuses is not selected, whatever an unknown code would say of it."""
+
+    @program(vocab=range(3), max_len=4)
+    def earlier_and_alike(tokens: Any, indices: Any) -> Any:
+        return ((key(tokens) == query(tokens)) & (key(indices) < query(indices))).count()
+
+    lowered = compile(earlier_and_alike).lowered
+    (head,) = (op for op in lowered.operations if isinstance(op, Attention))
+    codes = run(lowered, np.array([[3, 1, 1, 2, 1]]))
+    real = np.array([[False, True, True, True, True]])
+    weights, doubtful = pattern(head, codes, real)
+    assert not doubtful.any()
+    assert [np.flatnonzero(row[1:]).tolist() for row in weights[0, 1:]] == [[], [0], [], [0, 1]]
+    codes["tokens"] = np.array([[NOTHING, 1, 1, UNKNOWN, 1]])
+    again, doubtful = pattern(head, codes, real)
+    assert doubtful[0].tolist() == [False, False, False, True, True]  # what comes before it does not see it
+    assert (again[0, :3] == weights[0, :3]).all()

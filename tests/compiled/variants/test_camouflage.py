@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gaugeblock.compiled.compiler import compile
-from gaugeblock.compiled.edges.bounds import Contents, after_head, after_neurons, start
+from gaugeblock.compiled.edges.bounds import StreamBounds, after_head, after_neurons, start
 from gaugeblock.compiled.edges.inert import CONSTRUCTIONS, without
 from gaugeblock.compiled.loading import load
 from gaugeblock.compiled.model import CompiledModel
@@ -70,28 +70,28 @@ def test_much_looks_live_and_only_the_circuit_is(name: str) -> None:
         live = model.live_edges_under(ablation)
         assert model.program_edges <= live
         assert len(live) == len(plain.live_edges)
-    parked = {f"a{part.layer}.h{part.head}" for part in model.provenance.inert if part.construction == "parked head"}
-    woken = model.live_edges_under("zero") - model.live_edges_under("mean")
-    assert parked & {edge.partition("->")[0] for edge in woken}
-    assert not {edge for edge in woken if edge.endswith("logits") and edge.partition("->")[0] not in parked}
+    on_bos = {f"a{part.layer}.h{part.head}" for part in model.provenance.inert if part.construction == "parked head"}
+    under_zero_only = model.live_edges_under("zero") - model.live_edges_under("mean")
+    assert on_bos & {edge.partition("->")[0] for edge in under_zero_only}
+    assert not {edge for edge in under_zero_only if edge.endswith("logits") and edge.partition("->")[0] not in on_bos}
 
 
 def test_every_construction_stands_in_every_layer() -> None:
     model, padded = disguised("sort"), disguised("sort", "permute+pad")
-    found = Counter((part.layer, part.construction) for part in model.provenance.inert)
-    assert {construction for _, construction in found} == set(CONSTRUCTIONS)
+    counts = Counter((part.layer, part.construction) for part in model.provenance.inert)
+    assert {construction for _, construction in counts} == set(CONSTRUCTIONS)
     for layer in range(model.hooked.cfg.n_layers):
-        assert all(found[layer, construction] for construction in CONSTRUCTIONS)
-        assert found[layer, "constant key"] == len(model.graph.heads(layer))
+        assert all(counts[layer, construction] for construction in CONSTRUCTIONS)
+        assert counts[layer, "constant key"] == len(model.graph.heads(layer))
     assert model.hooked.cfg.d_mlp <= 2 * padded.hooked.cfg.d_mlp
 
 
 def ablated(
     ablation: str, model: CompiledModel, clean: torch.Tensor, corrupted: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """What is put in each writer's place, written out anew."""
+    """The contents put in each writer's place, written out anew."""
     exact = model.to(dtype=torch.float64).hooked
-    own, source, real, there = (
+    unchanged, source, real, there = (
         writers(exact, clean),
         writers(exact, corrupted),
         model.real(clean),
@@ -109,7 +109,7 @@ def ablated(
         share = there[..., None] / there.sum(0).clamp(min=1)[:, None]
         moved = {writer: (rows * share).sum(0).expand_as(rows) for writer, rows in source.items()}
         real = real & there.any(0)
-    return {writer: torch.where(real[..., None], rows, own[writer]) for writer, rows in moved.items()}
+    return {writer: torch.where(real[..., None], rows, unchanged[writer]) for writer, rows in moved.items()}
 
 
 @pytest.mark.parametrize("ablation", ["resample", "donor", "mean", "zero"])
@@ -130,13 +130,13 @@ def test_no_set_of_negatives_matters_even_beside_broken_edges(name: str, ablatio
             assert float(change.abs().max()) <= 1e-9 * (1 + float(clean.abs().max()))
 
 
-def test_parked_heads_do_wake_where_everything_is_zeroed() -> None:
+def test_heads_on_bos_leave_it_where_everything_is_zeroed() -> None:
     """Why their proof is not claimed for zero ablation."""
     model = disguised("sort")
     exact, tokens = model.to(dtype=torch.float64), model.encode(model.program.sample(np.random.default_rng(1), 40))
     source = ablated("zero", model, tokens, tokens)
-    parked = [part for part in model.provenance.inert if part.construction == "parked head"]
-    edges = [f"embed->a{part.layer}.h{part.head}.k" for part in parked]
+    on_bos = [part for part in model.provenance.inert if part.construction == "parked head"]
+    edges = [f"embed->a{part.layer}.h{part.head}.k" for part in on_bos]
     assert not set(edges) & model.live_edges_under("mean")
     change = (patched(exact.hooked, tokens, source, edges) - logits(model, tokens))[model.real(tokens)]
     assert float(change.abs().max()) > 1e-3
@@ -146,13 +146,13 @@ def test_bounds_hold_for_every_mixture_of_contents() -> None:
     """Against random mixtures of what real runs write, drawn anew for each writer."""
     model, rng = disguised("dyck1"), np.random.default_rng(5)
     tokens = model.encode(model.program.sample(rng, 30))
-    found = {w: rows.numpy() for w, rows in writers(model.to(dtype=torch.float64).hooked, tokens).items()}
+    written = {w: rows.numpy() for w, rows in writers(model.to(dtype=torch.float64).hooked, tokens).items()}
     reads = rng.normal(size=(model.weights["embed.W_E"].shape[1], 40))
 
-    def check(bound: Contents, names: list[str], zeroed: bool) -> None:
+    def check(bound: StreamBounds, names: list[str], zeroed: bool) -> None:
         mixed = np.zeros((200, len(reads)))
         for name in names:
-            rows = found[name][:, 1:].reshape(-1, len(reads))
+            rows = written[name][:, 1:].reshape(-1, len(reads))
             share = rng.random((200, 1))
             a, b = (rows[rng.integers(len(rows), size=200)] for _ in range(2))
             mixed += (share * a + (1 - share) * b) * (rng.random((200, 1)) < 0.8 if zeroed else 1.0)
@@ -173,10 +173,10 @@ def test_weights_do_not_single_the_parts_out() -> None:
     """Norms of added neurons and heads lie in the range of those of the circuit's, give or take a factor of four."""
     model = disguised("sort")
     added = {(p.layer, j) for p in model.provenance.inert for j in p.neurons}
-    own = {(int(model.provenance.sites[op][1:]), j) for op, js in model.provenance.neurons.items() for j in js}
+    used = {(int(model.provenance.sites[op][1:]), j) for op, js in model.provenance.neurons.items() for j in js}
     for name, axis in (("W_in", 0), ("W_out", 1)):
         norms = [np.linalg.norm(model.weights[f"blocks.{i}.mlp.{name}"], axis=axis) for i in range(3)]
-        circuit = [norms[layer][j] for layer, j in own]
+        circuit = [norms[layer][j] for layer, j in used]
         disguise = np.array([norms[layer][j] for layer, j in added])
         assert ((disguise >= min(circuit) / 4) & (disguise <= 4 * max(circuit))).all()
 

@@ -63,15 +63,15 @@ def test_a_decoy_computes_its_own_program_in_its_own_directions(seed: int) -> No
     both = decoy(model, np.random.default_rng(seed)).to(dtype=torch.float64)
     inputs = model.program.sample(np.random.default_rng(5), 80)
     stream, theirs = states(both, inputs)
-    own, _ = states(model.to(dtype=torch.float64), inputs)
-    torch.testing.assert_close(stream[:, ~theirs], own)
-    found = []
+    plain_stream, _ = states(model.to(dtype=torch.float64), inputs)
+    torch.testing.assert_close(stream[:, ~theirs], plain_stream)
+    agrees = []
     for name in DECOYS:  # one of them, compiled alone, fills the other directions with just these values
         alone = compile(get(name).with_size(vocab=range(8), max_len=10)).to(dtype=torch.float64)
         expected, _ = states(alone, inputs)
         if expected.shape == stream[:, theirs].shape:
-            found.append(torch.allclose(expected, stream[:, theirs]))
-    assert any(found)
+            agrees.append(torch.allclose(expected, stream[:, theirs]))
+    assert any(agrees)
     assert (stream[:, theirs].std(0) > 0.05).double().mean() > 0.7
     assert not both.weights["unembed.W_U"][theirs.numpy()].any()
 

@@ -61,8 +61,8 @@ def test_padding_varies_and_is_as_large_as_the_circuit() -> None:
         output = cache[f"blocks.{place.layer}.attn.hook_result"][:, :, place.head][real]
         assert output.std(0).max() > 1e-3, f"{writer} does not vary"
         norms[writer in circuit].append(output.norm(dim=-1))
-    own = torch.cat(norms[True])
-    low, high = 0.95 * own.quantile(0.1), 1.05 * own.quantile(0.9)
+    circuit = torch.cat(norms[True])
+    low, high = 0.95 * circuit.quantile(0.1), 1.05 * circuit.quantile(0.9)
     means = torch.stack([n.mean() for n in norms[False]])
     assert ((means >= low) & (means <= high)).float().mean() > 0.9
 

@@ -12,16 +12,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gaugeblock.compiled.compiler import compile
-from gaugeblock.compiled.swapping.components import SwapError, Zero
+from gaugeblock.compiled.swapping.components import Zero
 from gaugeblock.compiled.swapping.files import load_swapped, save_swapped
-from gaugeblock.compiled.swapping.fragments.directions import fitted_read, fitted_write, reads_of, writes_of
+from gaugeblock.compiled.swapping.fragments.directions import reads_of, writes_of
 from gaugeblock.compiled.swapping.fragments.fragment import Fragment, compile_fragment
 from gaugeblock.compiled.swapping.fragments.ports import Categorical, Line, Number, Vectors
 from gaugeblock.compiled.swapping.swap import swap
 from gaugeblock.compiled.variants.registry import apply_variants
-from gaugeblock.programs.errors import CompileError, FileError, ProgramError, UnknownName
-from gaugeblock.programs.language.functions import causal, indices, key, query, where
+from gaugeblock.programs.errors import FileError
+from gaugeblock.programs.language.functions import causal, indices, key, query
 from gaugeblock.programs.registry import get
+from support.fragments import TOKENS, everything_counted, ranked
 from support.tasks import RANDOM, random_model
 
 # --- in the place of what a compiled model computes ------------------------------------------------------------------
@@ -84,12 +85,13 @@ def test_a_part_replaced_by_what_it_computes_changes_nothing(name: str, variants
 def test_the_stream_is_the_same_at_bos_and_pad_too() -> None:
     model = compile(get("sort"), dtype=torch.float64)
     tokens = model.encode([[3, 1, 2, 1], [7], [5, 5, 0, 1, 2, 3, 4, 4, 1, 6]])
-    own = model.hooked.run_with_cache(tokens)[1]
+    expected = model.hooked.run_with_cache(tokens)[1]
     swapped = swap(model, {model.subspaces[v].written: specified(model, v) for v in SPECIFICATIONS["sort"]})
-    found = swapped.run_with_cache(tokens)[1]
-    assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in own.items()}
-    assert torch.allclose(found["blocks.1.hook_resid_post"], own["blocks.1.hook_resid_post"], atol=1 / 64)
-    assert torch.equal(found["blocks.1.hook_resid_post"].round(), own["blocks.1.hook_resid_post"].round())
+    cache = swapped.run_with_cache(tokens)[1]
+    assert {k: v.shape for k, v in cache.items()} == {k: v.shape for k, v in expected.items()}
+    stream, meant = (values["blocks.1.hook_resid_post"] for values in (cache, expected))
+    assert torch.allclose(stream, meant, atol=1 / 64)
+    assert torch.equal(stream.round(), meant.round())
 
 
 def test_a_whole_program_stands_for_all_blocks_and_for_an_ov_map() -> None:
@@ -107,7 +109,7 @@ def test_gradients_are_those_of_the_part_that_was_there() -> None:
     """At the tokens of the input, to which they flow through what heads move; steps have none there or here."""
     model = compile(get("sort"), dtype=torch.float64)
     tokens = model.encode([[3, 1, 2, 1], [7, 0]])
-    found = []
+    gradients = []
     for each in (model.hooked, swap(model, {"a1.h0": specified(model, "get")})):
         stream = model.hooked.run_with_cache(tokens)[1]["blocks.1.hook_resid_pre"].detach().requires_grad_()
 
@@ -116,20 +118,14 @@ def test_gradients_are_those_of_the_part_that_was_there() -> None:
 
         logits = each.run_with_hooks(tokens, fwd_hooks=[("blocks.1.hook_resid_pre", put)])
         weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        found.append(torch.autograd.grad((logits * weights).sum(), stream)[0])
+        gradients.append(torch.autograd.grad((logits * weights).sum(), stream)[0])
     directions = torch.from_numpy(model.subspaces["tokens"].directions)
-    assert (found[0][:, 1:3] @ directions.mT).abs().max() > 1
+    assert (gradients[0][:, 1:3] @ directions.mT).abs().max() > 1
     real = model.real(tokens)
-    assert torch.allclose(found[0][real], found[1][real], atol=1e-9)
+    assert torch.allclose(gradients[0][real], gradients[1][real], atol=1e-9)
 
 
 # --- in any model, with any directions -------------------------------------------------------------------------------
-
-
-def ranked(group, level):
-    """Of the positions up to here of the same group, the sum of levels, or the group's name where that is small."""
-    total = ((key(group) == query(group)) & causal).sum(level)
-    return {"total": total, "name": where(total < 2, group, "many")}
 
 
 @given(
@@ -200,10 +196,6 @@ def test_what_is_written_is_what_plain_python_says(
             assert torch.allclose(written[row, p].double(), expected, atol=limit, rtol=limit), (row, p)
 
 
-def everything_counted(group):
-    return (key(group) == query(group)).count()
-
-
 def test_in_a_causal_model_nothing_looks_ahead() -> None:
     rng = np.random.default_rng(0)
     directions, along = torch.tensor(rng.normal(size=(3, 12))), torch.tensor(rng.normal(size=12))
@@ -214,10 +206,10 @@ def test_in_a_causal_model_nothing_looks_ahead() -> None:
         _, cache = swapped.run_with_cache(tokens)
         counted = (cache["blocks.0.hook_mlp_out"] @ along / (along @ along)).round().long()
         codes = (cache["blocks.0.hook_resid_mid"] @ directions.mT).argmax(-1).tolist()
-        for row, own in enumerate(codes):
+        for row, groups in enumerate(codes):
             for p in range(1, 7):
                 keys = range(1, p + 1 if kind == "causal gelu" else 7)
-                assert counted[row, p] == sum(own[k] == own[p] for k in keys)
+                assert counted[row, p] == sum(groups[k] == groups[p] for k in keys)
             assert counted[row, 0] == 0
         shorter = swapped(tokens[:, :4])
         assert torch.allclose(shorter, swapped(tokens)[:, :4]) == (kind == "causal gelu")
@@ -247,9 +239,6 @@ def mixed() -> Fragment:
     )  # fmt: skip
 
 
-TOKENS = torch.tensor(np.random.default_rng(0).integers(0, 9, size=(5, 7)))
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_saved_and_loaded_bit_by_bit(dtype: torch.dtype, tmp_path: Path) -> None:
     model = random_model(RANDOM["layer norm"], dtype)
@@ -258,9 +247,9 @@ def test_saved_and_loaded_bit_by_bit(dtype: torch.dtype, tmp_path: Path) -> None
     assert torch.equal(load_swapped(tmp_path / "there")(TOKENS), swapped(TOKENS))
     compiled = compile(get("sort"), dtype=dtype)
     tokens = compiled.encode(compiled.program.sample(np.random.default_rng(1), 20))
-    own = swap(compiled, {compiled.subspaces[v].written: specified(compiled, v) for v in SPECIFICATIONS["sort"]})
-    save_swapped(own, tmp_path / "there")
-    assert torch.equal(load_swapped(tmp_path / "there")(tokens), own(tokens))  # which knows BOS and PAD
+    whole = swap(compiled, {compiled.subspaces[v].written: specified(compiled, v) for v in SPECIFICATIONS["sort"]})
+    save_swapped(whole, tmp_path / "there")
+    assert torch.equal(load_swapped(tmp_path / "there")(tokens), whole(tokens))  # which knows BOS and PAD
     tensors = load_file(tmp_path / "there" / "swapped.safetensors")
     save_file({k: v for k, v in tensors.items() if k != "0.read0_at"}, tmp_path / "there" / "swapped.safetensors")
     with pytest.raises(FileError, match=r"missing: .*read0_at"):
@@ -300,159 +289,3 @@ def test_on_a_gpu() -> None:
     swapped = swap(model, {"m1": mixed(), "a0.h1": mixed()})
     reference = swapped(TOKENS)
     assert torch.allclose(swapped.to("cuda")(TOKENS.cuda()).cpu(), reference, atol=1e-9)
-
-
-# --- directions that are fitted --------------------------------------------------------------------------------------
-
-
-def test_directions_fitted_to_data_read_and_write_as_the_model_does() -> None:
-    model = compile(get("sort"), dtype=torch.float64)
-    inputs = model.program.sample(np.random.default_rng(1), 120)
-    tokens = model.encode(inputs)
-
-    def labels(f: Any) -> list[list[Any]]:
-        return [[None, *f(xs)] + [None] * (tokens.shape[1] - 1 - len(xs)) for xs in inputs]
-
-    below = labels(lambda xs: [sum(y < x for y in xs) for x in xs])
-    alike = labels(lambda xs: [xs[:i].count(x) for i, x in enumerate(xs)])
-    places = labels(lambda xs: [sum(y < x for y in xs) + xs[:i].count(x) for i, x in enumerate(xs)])
-    reads = {name: fitted_read(model.hooked, "m0", tokens, found, number=True)
-             for name, found in {"below": below, "alike": alike}.items()}  # fmt: skip
-    assert [read.fit for read in reads.values()] == [1.0, 1.0]
-    values = {name: list(read.values) for name, read in reads.items()}
-    sums = range(max(values["below"]) + max(values["alike"]) + 1)
-    fitted = fitted_write(model.hooked, "m0", tokens, places)
-    assert isinstance(fitted, Vectors)
-    room = torch.zeros(len(sums) - len(fitted.values), fitted.width)
-    write = Vectors(sums, torch.cat([fitted.vectors, room]), fitted.absent)  # sums that never are write nothing
-    fragment = compile_fragment(lambda below, alike: below + alike, reads, write, absent=[model.pad])
-    swapped = swap(model.hooked, {"m0": fragment})
-    assert torch.allclose(swapped(tokens), model.hooked(tokens), atol=1e-9)
-    category = fitted_read(model.hooked, "a1.h0", tokens, places)
-    assert isinstance(category, Categorical)
-    assert (category.fit, tuple(category.values)) == (1.0, tuple(range(len(category.values))))
-    scores = model.hooked.run_with_cache(tokens)[1]["blocks.1.hook_resid_pre"] @ category.directions.mT + category.bias
-    for row, own in zip(scores.argmax(-1).tolist(), places, strict=True):
-        assert all(found == place for found, place in zip(row, own, strict=True) if place is not None)
-
-
-def test_fitted_writes_are_means_and_least_squares() -> None:
-    model = random_model(RANDOM["layer norm"], torch.float64)
-    out = model.run_with_cache(TOKENS)[1]["blocks.1.hook_mlp_out"]
-    values = [[None, *(token % 3 for token in row[1:])] for row in TOKENS.tolist()]
-    means, line = (fitted_write(model, "m1", TOKENS, values, number=number) for number in (False, True))
-    assert isinstance(means, Vectors)
-    assert isinstance(line, Line)
-    for value, vector in zip(means.values, means.vectors, strict=True):
-        rows = [out[b, p] for b in range(5) for p in range(1, 7) if values[b][p] == value]
-        assert torch.allclose(vector, torch.stack(rows).mean(0))
-    assert torch.allclose(means.absent, out[:, 0].mean(0))
-    x = torch.tensor([[float(v), 1.0] for row in values for v in row[1:]], dtype=torch.float64)
-    solution = torch.linalg.lstsq(x, out[:, 1:].flatten(0, 1)).solution
-    assert torch.allclose(torch.stack([line.direction, line.base]), solution)
-    alone = fitted_read(model, "m1", TOKENS, [["x"] * 7] * 5)
-    assert alone.fit == 1.0
-
-
-# --- errors ----------------------------------------------------------------------------------------------------------
-
-
-EYE = torch.eye(12)
-GROUP = {"group": Categorical("abc", EYE[:3])}
-
-
-def same(group):
-    return group
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        (lambda: Categorical("abc", EYE[:2]), SwapError, r"shape \[2, 12\]; it must be \[3, d_model\]"),
-        (lambda: Categorical("abc", EYE[:3], EYE[0]), SwapError, r"the bias .* \[12\]; it must be \[3\]"),
-        (lambda: Categorical("aba", EYE[:3]), SwapError, "needs distinct values, at least one; given were 'a', 'b'"),
-        (lambda: Number((1, 2), EYE), SwapError, r"the direction .* \[12, 12\]; it must be \[d_model\]"),
-        (lambda: Number((1, "x"), EYE[0]), SwapError, "values that are numbers, not 1, 'x'"),
-        (lambda: Number((1, 2), EYE[0], scale=0.0), SwapError, "with scale 0.0"),
-        (lambda: Number((1, 2), EYE[0], per=EYE[0, :5]), SwapError, r"\[5\]; it must be \[12\]"),
-        (lambda: Vectors((1, 2), EYE[:2] / 0), SwapError, "not finite"),
-        (lambda: compile_fragment(same, GROUP, Line(EYE[0])), SwapError, "'output' can be 'a', 'b', 'c'; give Vectors"),
-        (lambda: compile_fragment(same, GROUP, Vectors("ab", EYE[:2])), SwapError, "can be 'c', .* given for 'a', 'b'"),
-        (lambda: compile_fragment(same, GROUP, Vectors("abc", EYE[:3, :9])), SwapError, "{'group': 12}, writes .* 9}"),
-        (lambda: compile_fragment(same, GROUP | {"grup": GROUP["group"]}, Line(EYE[0])), UnknownName, "mean group?"),
-        (lambda: compile_fragment(same, {}, Line(EYE[0])), SwapError, "reads 'group', and it is not said how; reads"),
-        (lambda: compile_fragment(everything_counted, GROUP, Line(EYE[0])), SwapError, "as max_len=..."),
-        (
-            lambda: compile_fragment(ranked, GROUP | {"level": Number((0, 1), EYE[3])}, Line(EYE[0]), max_len=3),
-            SwapError,
-            "the program has 2 outputs; writes have to name each: 'total', 'name'",
-        ),
-        (
-            lambda: compile_fragment(
-                ranked, GROUP | {"level": Number((0, 1), EYE[3])}, {"total": Line(EYE[0])}, max_len=3
-            ),
-            SwapError,
-            "not said how 'name' of the outputs 'total', 'name'",
-        ),
-        (
-            lambda: compile_fragment(lambda group: (group, group), GROUP, Line(EYE[0])),
-            SwapError,
-            "writes have to name each: 'output 0', 'output 1'",
-        ),
-        (
-            lambda: compile_fragment(
-                ranked, GROUP | {"level": Number((0, 1), EYE[3])}, {"totl": Line(EYE[0]), "name": Line(EYE[0])},
-                max_len=3,
-            ),
-            UnknownName,
-            "did you mean total",
-        ),
-        (
-            lambda: compile_fragment(lambda group: group.map({"a": 1, "b": 2}.__getitem__), GROUP, Line(EYE[0])),
-            SwapError,
-            r"does not know what 'output' is where .* is 'c'",
-        ),
-        (lambda: compile_fragment(lambda group: where(group == "d", 1, 0), GROUP, Line(EYE[0])), ProgramError, "'d'"),
-        (lambda: compile_fragment(get("sort"), {"tokns": GROUP["group"]}, Line(EYE[0])), UnknownName, "mean tokens"),
-        (
-            lambda: compile_fragment(get("sort"), {"tokens": Categorical((3, 11), EYE[:2])}, Line(EYE[0])),
-            SwapError,
-            "'sort' does not know the tokens 11; its vocabulary is 0, 1",
-        ),
-        (lambda: compile_fragment(get("sort"), {}, Line(EYE[0])), SwapError, "uses 'tokens', and reads give only noth"),
-        (lambda: compile_fragment(get("reachable_in_k"), GROUP, Line(EYE[0])), SwapError, "over graphs"),
-        (lambda: compile_fragment(same, GROUP, Line(EYE[0]), dtype=torch.float16), CompileError, "not supported"),
-    ],
-)  # fmt: skip
-def test_what_does_not_fit_together_is_refused(make: Any, error: type, message: str) -> None:
-    with pytest.raises(error, match=message):
-        make()
-
-
-def test_what_does_not_fit_a_place_is_refused() -> None:
-    model = compile(get("sort"))
-    add = specified(model, "rank_onehot")
-    for site, message in {
-        "a0.h0": r"'sum' is not there at a0.h0: a0.h0 writes it; there are present, bos, tokens, indices",
-        "a0.h0.pattern": "a fragment cannot stand at a0.h0.pattern",
-        "m0.n0-3": "only at a head, an OV map, an MLP or a block",
-    }.items():
-        with pytest.raises(SwapError, match=message):
-            swap(model, {site: add})
-    with pytest.raises(SwapError, match=r"directions of the shape \[\d\d+\]; at m0 it is \[12\]"):
-        swap(random_model({}, torch.float64), {"m0": add})
-    for wrong in (reads_of, writes_of):
-        with pytest.raises(UnknownName, match="did you mean tokens"):
-            wrong(model, "token")
-    place = compile_fragment(lambda indices: indices, {}, Line(EYE[0]), max_len=3)
-    with pytest.raises(SwapError, match=r"at m0: .* inputs of up to 3 tokens, and there are 6"):
-        swap(random_model({}, torch.float64), {"m0": place})(TOKENS)
-    with pytest.raises(SwapError, match="run from a later layer"):
-        swap(model, {"m0": add})(torch.zeros(1, 4, model.hooked.cfg.d_model), start_at_layer=0)
-    hooked = random_model({}, torch.float64)
-    with pytest.raises(SwapError, match=r"the values have the shape \[5, 6\]; it must be \[5, 7\]"):
-        fitted_read(hooked, "m0", TOKENS, [[1] * 6] * 5)
-    with pytest.raises(SwapError, match="None everywhere"):
-        fitted_write(hooked, "m0", TOKENS, [[None] * 7] * 5)
-    with pytest.raises(SwapError, match="give a head, an MLP or a block"):
-        fitted_write(hooked, "embed", TOKENS, [[1] * 7] * 5)
