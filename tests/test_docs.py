@@ -27,7 +27,10 @@ GALLERY = DOCS / "gallery"
 WITH_PYTHON = [
     page for page in PAGES if python_blocks(page.read_text(encoding="utf-8")) and page.name != "CONTRIBUTING.md"
 ]
-"""test_contributing.py runs the steps of CONTRIBUTING.md."""
+"""test_contributing.py follows CONTRIBUTING.md, which makes files that are not there."""
+
+OURS = [page for page in PAGES if DOCS in page.parents or page == ROOT / "README.md"]
+"""The pages that say how things are, and not how they were or could be."""
 
 
 SLOW = {"submitting.md"}
@@ -76,12 +79,12 @@ def test_files_that_code_and_documents_name_exist() -> None:
             text = path.read_text(encoding="utf-8")
             for name in re.findall(r"(?<![\w/.])docs/(?:\w+/)*[a-z_]+\.(?:md|py|svg)", text):
                 assert (ROOT / name).exists(), f"{path} names {name}"
-            for name in re.findall(r"`(\w+/[\w/]*\.py)`", text) if path in PAGES else ():
+            for name in re.findall(r"`(\w+/[\w/]*\.py)`", text) if path in OURS else ():
                 assert any(f"/{file}".endswith(f"/{name}") for file in tracked), f"{path} names {name}"
 
 
 def test_names_of_ours_that_documents_use_exist() -> None:
-    for page in PAGES:
+    for page in OURS:
         for name in re.findall(r"`gaugeblock\.([\w.]+)\W", page.read_text(encoding="utf-8")):
             resolve_name(f"gaugeblock.{name}")
 
@@ -94,8 +97,8 @@ def rows() -> dict[str, list[str]]:
 
 
 def test_the_library_table_is_of_programs_of_the_library() -> None:
-    """Whether it has all of them, `make check` says."""
-    assert list(rows()) == [name for name in names() if name in rows()]
+    """Whether it has all of them, and in order, `make check` says."""
+    assert rows().keys() <= set(names())
 
 
 @pytest.mark.parametrize("name", ["hist", "sort", "dyck2", "reachable_in_k", "rover", "identity", "most_frequent"])

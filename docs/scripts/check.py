@@ -44,6 +44,9 @@ def omissions() -> Iterator[str]:
         if (row := f"| `{name}` | {variant.about} |") not in readme:
             yield f"README.md does not have the row: {row}"
     library = PAGE.read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([^`]+)` ", library, flags=re.MULTILINE)
+    if listed != list(PROGRAMS):
+        yield f"{PAGE.relative_to(ROOT)} has other programs, or in another order, than the library"
     for program in PROGRAMS.values():
         if (cells := " | ".join(stated(program))) not in library:
             yield f"{PAGE.relative_to(ROOT)} does not say: {cells}"

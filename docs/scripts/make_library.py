@@ -1,9 +1,12 @@
 """The table of the library: `python docs/scripts/make_library.py` writes docs/programs/library.md in half a minute.
 
-Compile times are CPU time of one thread, once, with everything imported; all else is the same on every machine.
+Compile times are CPU time of one thread, once, with everything imported; all else is the same on every machine. With
+`--keep`, rows that are there already stay as they are, and only programs that are new or stated differently compile.
 """
 
+import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -57,6 +60,9 @@ Both compile.
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--keep", action="store_true", help="compile only what the page does not have yet")
+    old = PAGE.read_text(encoding="utf-8") if parser.parse_args().keep else ""
     torch.set_num_threads(1)
     gb.compile(get("hist")).hooked  # noqa: B018  imports
     programs = [program for module in TOPICS for program in module.PROGRAMS]
@@ -64,17 +70,19 @@ def main() -> None:
     ids = sum(len(module.COLLECTED) for module in TOPICS)
     collected = len(base & {program.name for program in programs})
     parts = [HEAD.format(count=len(programs), collected=collected, ids=ids)]
-    parts += [section(module) for module in TOPICS]
-    PAGE.write_text("\n".join([*parts, long_programs()]), encoding="utf-8")
+    parts += [section(module, old.splitlines()) for module in TOPICS]
+    _, title, kept = old.partition(LONG.partition("\n")[0])
+    PAGE.write_text("\n".join([*parts, title + kept or long_programs()]), encoding="utf-8")
     print(PAGE)
 
 
-def section(module: ModuleType) -> str:
-    """What a module of the library teaches, and its programs."""
+def section(module: ModuleType, old: Sequence[str]) -> str:
+    """What a module of the library teaches, and its programs: the old lines of those that have one."""
     title = module.__name__.rpartition(".")[2].replace("_", " ").capitalize()
     rows = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     for program in module.PROGRAMS:
-        rows.append("| " + " | ".join(row(program)) + " |")
+        kept = next((line for line in old if line.startswith(f"| {' | '.join(stated(program))} | ")), None)
+        rows.append(kept or "| " + " | ".join(row(program)) + " |")
     about = str(module.__doc__).strip()
     return f"## {title}\n\n{about}\n\n" + "\n".join(rows) + "\n\n" + published(module)
 
