@@ -47,9 +47,9 @@ def test_sums_are_counted_and_enumerated_without_the_rest() -> None:
     expected = {xs for xs in sequences if domain.contains(list(xs))}
     every = domain.enumerate(vocab, 5)
     assert every is not None
-    found = [tuple(xs) for xs in every]
-    assert len(found) == len(set(found)) == domain.size(vocab, 5)
-    assert set(found) == expected
+    inputs = [tuple(xs) for xs in every]
+    assert len(inputs) == len(set(inputs)) == domain.size(vocab, 5)
+    assert set(inputs) == expected
 
 
 @pytest.mark.parametrize("xs", ["+", "1", "1+", "+1", "1++1", "1+1+1"])

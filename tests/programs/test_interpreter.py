@@ -160,8 +160,8 @@ def test_equal_to_plain_evaluation(leaf: Any, steps: list[Any], inputs: list[lis
             evaluate([expression], inputs)
         return
     (column,) = evaluate([expression], inputs)
-    found = [[column.values[c] for c in row if c >= 0] for row in column.codes]
-    for xs, a, b in zip(inputs, found, expected, strict=True):
+    values = [[column.values[c] for c in row if c >= 0] for row in column.codes]
+    for xs, a, b in zip(inputs, values, expected, strict=True):
         assert typed(a) == typed(b), xs
     assert set(range(len(column.values))) == set(column.codes.flatten()) - {-1}
 

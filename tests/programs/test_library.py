@@ -16,11 +16,11 @@ DATA = json.loads((Path(__file__).parents[1] / "data" / "conformance.json").read
 ENTRIES = {entry["id"]: entry for entry in DATA}
 
 
-def same(found: list[Any], expected: list[Any], tolerance: float = 0.0) -> bool:
+def same(outputs: list[Any], expected: list[Any], tolerance: float = 0.0) -> bool:
     """Equal values, with True apart from 1 and numbers within the tolerance."""
-    return len(found) == len(expected) and all(
+    return len(outputs) == len(expected) and all(
         isinstance(a, bool) == isinstance(b, bool) and (a == b or (isinstance(a, float) and abs(a - b) <= tolerance))
-        for a, b in zip(found, expected, strict=True)
+        for a, b in zip(outputs, expected, strict=True)
     )
 
 
@@ -56,8 +56,8 @@ def test_published_examples(id: str) -> None:
         given, first, last = example["in"], entry["compare_from"], len(example["out"])
         if isinstance(given, dict) and "text" in given:  # the same number everywhere, of which the table has one
             given = list(given["text"])
-        for found in (program(given), program.reference(given)):
-            assert same(found[first:last], example["out"][first:], entry["tolerance"]), example
+        for outputs in (program(given), program.reference(given)):
+            assert same(outputs[first:last], example["out"][first:], entry["tolerance"]), example
 
 
 @pytest.mark.parametrize("name", programs.names(collections=True))
@@ -68,8 +68,8 @@ def test_interpreter_equals_reference(name: str) -> None:
     inputs = [*edge_inputs(program), *program.sample(np.random.default_rng(0), 500)]
     longer = program.with_size(max_len=2 * program.max_len)
     inputs += longer.sample(np.random.default_rng(1), 100)
-    for xs, found in zip(inputs, program.batch(inputs), strict=True):
-        assert same(found, program.reference(xs), 1e-12), xs
+    for xs, outputs in zip(inputs, program.batch(inputs), strict=True):
+        assert same(outputs, program.reference(xs), 1e-12), xs
 
 
 @pytest.mark.parametrize("name", programs.names())
@@ -97,8 +97,8 @@ def test_every_small_input(name: str, vocab: Any, max_len: int) -> None:
     every = program.domain.enumerate(program.vocab, program.max_len)
     assert every is not None
     inputs = list(every)
-    for xs, found in zip(inputs, program.batch(inputs), strict=True):
-        assert same(found, program.reference(xs), 1e-12), xs
+    for xs, outputs in zip(inputs, program.batch(inputs), strict=True):
+        assert same(outputs, program.reference(xs), 1e-12), xs
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,13 @@ def test_an_unknown_name_is_answered_with_the_nearest(given: str, nearest: str) 
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
 
 
+def test_of_many_names_only_the_nearest_are_listed() -> None:
+    with pytest.raises(UnknownName, match=r"no program is named 'qqqq'; the nearest of the \d+ there are: ") as raised:
+        programs.get("qqqq")
+    assert len(str(raised.value).partition("are: ")[2].split(", ")) == 10
+    assert str(UnknownName("fruit", "qqqq", ["pear", "fig"])) == "no fruit is named 'qqqq'; known: fig, pear"
+
+
 def test_arguments_are_part_of_a_name() -> None:
     third = programs.get("kth_largest(k=3)")
     assert third.name == "kth_largest(k=3)"

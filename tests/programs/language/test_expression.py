@@ -144,10 +144,10 @@ def test_a_selector_and_its_complement_share_the_undefined() -> None:
 
 def test_numpy_constants_become_python_values() -> None:
     assert type(as_sop(np.int64(3)).value) is int  # type: ignore[attr-defined]
-    (found,) = of(tokens * np.float64(0.5))([3])
-    assert type(found) is float
-    (found,) = of(tokens.map(np.sqrt))([2])
-    assert type(found) is float
+    (value,) = of(tokens * np.float64(0.5))([3])
+    assert type(value) is float
+    (value,) = of(tokens.map(np.sqrt))([2])
+    assert type(value) is float
 
 
 def test_names_come_from_local_variables() -> None:
@@ -157,8 +157,8 @@ def test_names_come_from_local_variables() -> None:
         count = earlier.count()
         return count + 1
 
-    found = {node.name for node in postorder(named.output)}
-    assert {"earlier", "count", "indices"} <= found
+    names = {node.name for node in postorder(named.output)}
+    assert {"earlier", "count", "indices"} <= names
     assert everything.name == "everything"
     assert repr(named.output) == "<Elementwise>"
 
