@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gaugeblock.pictures.svg import Picture
 
-CLOSE: Final = 1e-5
+SAME_NUMBER: Final = 1e-5
 """Numbers that differ by less, relative to max(1, |number|), are the same answer."""
 
 
@@ -28,13 +28,13 @@ class Comparison(Figures):
     """The figures of a comparison, which `print` shows and `picture` draws."""
 
     def table(self) -> "Group":
-        """For a terminal: the figures, by position, by output, and the worst examples."""
+        """The tables for a terminal: the figures, by position, by output, and the worst examples."""
         from gaugeblock.comparison.tables import tables
 
         return tables(self)
 
     def picture(self) -> "Picture":
-        """Accuracy and divergence by position, and the worst examples."""
+        """The picture: accuracy and divergence by position, and the worst examples."""
         from gaugeblock.comparison.picture import draw_comparison
 
         return draw_comparison(self)
@@ -134,7 +134,7 @@ def _agreed(
         same = [type(a) is type(b) and a == b for a, b in zip(said, swapped_said, strict=True)]
         return torch.tensor(same, dtype=logits.dtype)
     if asked.numeric:
-        return ((logits - swapped_logits).abs() <= CLOSE * logits.abs().clamp(min=1)).to(logits.dtype)[:, 0]
+        return ((logits - swapped_logits).abs() <= SAME_NUMBER * logits.abs().clamp(min=1)).to(logits.dtype)[:, 0]
     a, b = _largest(logits), _largest(swapped_logits)
     return (a & b).sum(-1) / (a | b).sum(-1).to(logits.dtype)
 

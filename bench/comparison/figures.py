@@ -149,7 +149,7 @@ class Figures:
 
     @property
     def measure(self) -> str:
-        """What the divergence is, in words."""
+        """The name of the divergence with its unit."""
         return "squared difference" if self.numeric else "KL, nats"
 
     def by_name(self) -> list[tuple[str, Interval]]:

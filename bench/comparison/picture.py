@@ -17,12 +17,12 @@ from gaugeblock.metrics.bootstrap import Interval
 from gaugeblock.pictures.grid import draw_value
 from gaugeblock.pictures.svg import Canvas, Picture, text_width
 
-NAMES, PLOT, BAR, NARROWEST, WIDEST = 64.0, 700.0, 74.0, 4.0, 44.0  # names, bars: width of all, height, width of one
-ROW, CELL, LONGEST = 22.0, 26.0, 76.0  # of the examples
+NAMES, PLOT, BAR, MIN_BAR, MAX_BAR = 64.0, 700.0, 74.0, 4.0, 44.0  # widths of names, all bars; height, width of one
+ROW, MIN_CELL, MAX_CELL = 22.0, 26.0, 76.0  # of the examples
 
 
 def draw_comparison(figures: Figures) -> Picture:
-    """Bars of accuracy and divergence for each position, with intervals, and the examples that diverge most.
+    """Draw bars of accuracy and divergence for each position, with intervals, and the examples that diverge most.
 
     What the swapped model says otherwise than the model is marked.
     """
@@ -47,7 +47,7 @@ def draw_comparison(figures: Figures) -> Picture:
 
 
 def _bar_width(n: int) -> float:
-    return min(max(PLOT / n, NARROWEST), WIDEST)
+    return min(max(PLOT / n, MIN_BAR), MAX_BAR)
 
 
 def _bars(
@@ -59,7 +59,7 @@ def _bars(
     colour: str,
     y: float,
 ) -> float:
-    """Bars from 0 to `top` beside each other; the height where they end."""
+    """Draw bars from 0 to `top` beside each other; return the height where they end."""
     wide, bottom = _bar_width(len(groups)), y + BAR
     right = NAMES + wide * len(groups)
     canvas.text(0, y - 14, name, size=11)
@@ -83,7 +83,7 @@ def _bars(
 
 
 def _places(canvas: Canvas, groups: Sequence[PositionGroup], y: float) -> None:
-    """The numbers of the positions below the bars, as many as there is room for."""
+    """Draw the numbers of the positions below the bars, as many as there is room for."""
     wide = _bar_width(len(groups))
     every = max(1, round(24 / wide + 0.5))
     for i, group in enumerate(groups[::every]):
@@ -92,11 +92,11 @@ def _places(canvas: Canvas, groups: Sequence[PositionGroup], y: float) -> None:
 
 
 def _example(canvas: Canvas, figures: Figures, example: Example, y: float) -> float:
-    """Tokens and answers below each other; the height where they end."""
+    """Draw tokens and answers below each other; return the height where they end."""
     rows, places = example_rows(example), window(example)
     canvas.text(0, y, headline(figures, example, places), size=11, colour="soft", role="example", example=example.index)
     longest = max(text_width(t, 12) for _, texts, _ in rows for t in texts)
-    wide = min(max(CELL, longest + 8), LONGEST)
+    wide = min(max(MIN_CELL, longest + 8), MAX_CELL)
     y += 8
     for name, _, marks in rows:
         middle = y + ROW / 2

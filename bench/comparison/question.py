@@ -1,4 +1,4 @@
-"""What two models are asked on the same examples, and what each answers."""
+"""The question that two models are asked on the same examples, and the answers of each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ MAX_LOGITS_KEPT: Final = 2**25
 @final
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What a swapped model is asked, and what the model says.
+    """The examples and positions that a swapped model is asked about, and what the model says.
 
     Attributes:
         reader: the compiled model that tells what logits mean, if there is one.
@@ -58,7 +58,7 @@ class Question:
             yield slice(start, start + size)
 
     def answers_of_model(self, rows: slice) -> Answers:
-        """What the model says."""
+        """The answers of the model to a batch."""
         if rows.start in self.kept:
             return self.kept[rows.start]
         logits, answers = self.ask(self.model, "model", rows)
@@ -67,7 +67,7 @@ class Question:
         return logits, answers
 
     def ask(self, model: Model, name: str, rows: slice, width: int | None = None) -> Answers:
-        """What some model says. Raises InputError for logits that are not finite, or not as many as `width`."""
+        """The answers of some model. Raises InputError for logits that are not finite, or not as many as `width`."""
         module = module_of(model)
         tokens, compared = self.tokens[rows], self.positions[rows]
         with torch.no_grad():
@@ -121,7 +121,7 @@ def module_of(model: Model) -> nn.Module:
 
 
 def _known_numeric(reader: CompiledModel, numeric: bool | None) -> bool:
-    """Whether a compiled model's output is one number; it has to be what the user says, if he says anything."""
+    """Whether a compiled model's output is one number; it has to be what the user says, if anything."""
     n = len(reader.lowered.outputs)
     if n > 1:
         raise InputError(f"{reader.program.name!r} has {n} outputs; models of programs with one can be compared")

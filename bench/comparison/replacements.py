@@ -1,4 +1,4 @@
-"""What stands for a component on the command line: `a1.h0=prev_token`, `m0=zero`, `m1=my.py:function`."""
+"""Components as the command line names them: `a1.h0=prev_token`, `m0=zero`, `m1=my.py:function`."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""What explains a part of a model: every candidate swapped in at every site, beside the site's mean and zero."""
+"""The search for what explains a part: every candidate swapped in at every site, beside the site's mean and zero."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -22,9 +22,9 @@ from gaugeblock.pictures.circuit_layout import (
 )
 from gaugeblock.pictures.svg import MARGIN, shorten
 
-SMALLEST = 0.75  # a page may shrink the drawing to this share of its size, then it scrolls
-IMPLICIT: Final = ("present", "bos")
-MANY = 48
+MIN_SCALE = 0.75  # a page may shrink the drawing to this share of its size, then it scrolls
+IMPLICIT_VARIABLES: Final = ("present", "bos")
+MANY_EDGES = 48
 """In circuits of more edges than this, those that carry nothing but implicit variables share their lanes."""
 
 _MEANING: Final = {
@@ -60,7 +60,7 @@ def circuit_svg(
     picture, parts = drawing(kinds, writers, variables, {})
     return (
         f'<svg class="circuit" viewBox="0 0 {picture.width:g} {picture.height:g}" width="{picture.width:g}" '
-        f'height="{picture.height:g}" style="min-width: {SMALLEST * picture.width:.0f}px" role="img" '
+        f'height="{picture.height:g}" style="min-width: {MIN_SCALE * picture.width:.0f}px" role="img" '
         f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
     )
 
@@ -76,7 +76,7 @@ def drawing(
     carried = {edge: ", ".join(dict.fromkeys(variables.get(edge, ()))) for edge in true}
     marks = {"true hit": "✓ ", "true miss": "○ "}
     shown = {edge: marks.get(kinds[edge], "") + text for edge, text in carried.items() if text}
-    quiet = {edge for edge, text in carried.items() if _is_quiet(text)} if len(true) > MANY else ()
+    quiet = {edge for edge, text in carried.items() if _is_quiet(text)} if len(true) > MANY_EDGES else ()
     picture = arrange(true, list(kinds), writers, shown, quiet)
     parts = [_row_text(name, remark, y) for name, remark, y in picture.rows]
     for edge in sorted(kinds, key=lambda edge: kinds[edge].startswith("true")):
@@ -95,11 +95,11 @@ def drawing(
 
 def _is_quiet(carried: str) -> bool:
     """Whether nothing but implicit variables is carried."""
-    return set(carried.split(", ")) <= set(IMPLICIT)
+    return set(carried.split(", ")) <= set(IMPLICIT_VARIABLES)
 
 
 def _label(edge: str, label: Label, carried: str) -> str:
-    """What an edge carries, on a background that hides the lines behind it."""
+    """The text of what an edge carries, on a background that hides the lines behind it."""
     shown = shorten(label.text, label.width - 4, LABEL_SIZE)
     quiet = " quiet" if _is_quiet(carried) else ""
     left, top = label.x - label.width / 2, label.y - LABEL_HEIGHT / 2

@@ -1,4 +1,4 @@
-"""Places for the nodes of a circuit, sublayers from bottom to top, and for what its edges carry.
+"""The layout of a circuit: places for its nodes, sublayers from bottom to top, and for what its edges carry.
 
 Every true edge has a label in the gap below its reader, and a lane past each sublayer between its ends: its own, or
 that of all bundled edges of its writer. Slots of a row are ordered so that few edges cross, and none stands on another.
@@ -14,8 +14,8 @@ from gaugeblock.pictures.svg import MARGIN, text_width
 
 ROW, LANE, NODE, HEIGHT = 104.0, 30.0, 78.0, 30.0  # row distance, width of a lane, size of a node
 GAP_LANE = 14.0  # width of a lane past the labels
-LABEL_SIZE, LABEL_HEIGHT, LONGEST_LABEL = 11.0, 16.0, 132.0
-LEFT = 128.0  # room for the names of the rows
+LABEL_SIZE, LABEL_HEIGHT, MAX_LABEL = 11.0, 16.0, 132.0
+ROW_NAMES = 128.0  # room for the names of the rows
 PORTS = ("q", "k", "v")
 _HEAD = re.compile(r"a(\d+)\.h\d+")
 _MLP = re.compile(r"m(\d+)")
@@ -26,7 +26,7 @@ Point = tuple[float, float]
 @final
 @dataclass(frozen=True)
 class Label:
-    """What an edge carries: where its middle is, and how wide it may be."""
+    """The text of what an edge carries: where its middle is, and how wide it may be."""
 
     text: str
     x: float
@@ -37,18 +37,20 @@ class Label:
 @final
 @dataclass(frozen=True)
 class Arrangement:
-    """Attributes:
-    rows: name, remark and height of each sublayer.
-    nodes: their centres.
-    ways: the points that the line of an edge passes between its ends, from bottom to top.
-    labels: of the edges that carry something.
+    """The layout of a circuit.
+
+    Attributes:
+        rows: name, remark and height of each sublayer.
+        nodes: their centres.
+        polylines: the points that the line of an edge passes between its ends, from bottom to top.
+        labels: of the edges that carry something.
     """
 
     width: float
     height: float
     rows: tuple[tuple[str, str, float], ...]
     nodes: Mapping[str, Point]
-    ways: Mapping[str, tuple[Point, ...]]
+    polylines: Mapping[str, tuple[Point, ...]]
     labels: Mapping[str, Label]
 
 
@@ -89,7 +91,7 @@ def arrange(
         source, target = (slots[node] for node in ends(edge))
         passed = [_Slot(row, GAP_LANE if row % 2 else LANE) for row in range(source.row + 1, target.row)]
         if carried.get(edge):
-            passed[-1].width = min(text_width(carried[edge], LABEL_SIZE) + 8, LONGEST_LABEL) + 8
+            passed[-1].width = min(text_width(carried[edge], LABEL_SIZE) + 8, MAX_LABEL) + 8
         if edge in bundled:
             passed[:-1] = [trunks.setdefault((ends(edge)[0], slot.row), slot) for slot in passed[:-1]]
         for slot in passed:
@@ -109,24 +111,24 @@ def arrange(
 
     def point(slot: _Slot) -> Point:
         top = MARGIN + HEIGHT / 2 + (2 * len(levels) - 2 - slot.row) * ROW / 2
-        return slot.x - left + LEFT, top
+        return slot.x - left + ROW_NAMES, top
 
     names = []
     for level in levels:
-        own = [node for node in nodes if _level(node) == level]
-        name = _row_name(level, len(own), sum(_level(writer) == level for writer in writers))
-        names.append((*name, point(slots[own[0]])[1]))
+        at_level = [node for node in nodes if _level(node) == level]
+        name = _row_name(level, len(at_level), sum(_level(writer) == level for writer in writers))
+        names.append((*name, point(slots[at_level[0]])[1]))
     labels = {
         edge: Label(carried[edge], *point(passed[-1]), passed[-1].width - 8)
         for edge, passed in between.items()
         if carried.get(edge)
     }
     return Arrangement(
-        width=right - left + LEFT + MARGIN,
+        width=right - left + ROW_NAMES + MARGIN,
         height=2 * MARGIN + HEIGHT + (len(levels) - 1) * ROW,
         rows=tuple(names),
         nodes={name: point(slot) for name, slot in slots.items()},
-        ways={edge: tuple(point(slot) for slot in passed) for edge, passed in between.items()},
+        polylines={edge: tuple(point(slot) for slot in passed) for edge, passed in between.items()},
         labels=labels,
     )
 
@@ -150,20 +152,21 @@ def spread(wanted: Sequence[float], widths: Sequence[float]) -> list[float]:
             # the middle, where each part would have it, weighted by the intervals in it
             middle = (n1 * (c1 + w2 / 2) + n2 * (c2 - w1 / 2)) / (n1 + n2)
             blocks[-2:] = [(middle, n1 + n2, w1 + w2)]
-    found: list[float] = []
+    middles: list[float] = []
     for middle, number, width in blocks:
         x = middle - width / 2
-        for own in widths[len(found) : len(found) + number]:
-            found.append(x + own / 2)
-            x += own
-    return found
+        for one in widths[len(middles) : len(middles) + number]:
+            middles.append(x + one / 2)
+            x += one
+    return middles
 
 
 def line(edge: str, picture: Arrangement) -> str:
     """A smooth curve from the top of the writer to the reader's port, as the data of an SVG path."""
     source, target = ends(edge)
     (x0, y0), (x1, y1) = picture.nodes[source], picture.nodes[target]
-    points = [(x0, y0 - HEIGHT / 2), *picture.ways.get(edge, ()), (x1 + _port_offset(edge), y1 + HEIGHT / 2)]
+    passed = picture.polylines.get(edge, ())
+    points = [(x0, y0 - HEIGHT / 2), *passed, (x1 + _port_offset(edge), y1 + HEIGHT / 2)]
     path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
     for (xa, ya), (xb, yb) in pairwise(points):
         bend = (ya - yb) * 0.5
@@ -206,8 +209,8 @@ def _order(node: str) -> tuple[float, list[int], str]:
     return _level(node), [int(n) for n in re.findall(r"\d+", node)], node
 
 
-def _row_name(level: float, shown: int, present: int) -> tuple[str, str]:
-    """What the row is, and how many of its nodes are drawn where that is not all of them."""
+def _row_name(level: float, drawn: int, present: int) -> tuple[str, str]:
+    """The name of a row, and how many of its nodes are drawn where that is not all of them."""
     if level == -1:
         return "input", ""
     if level == float("inf"):
@@ -215,4 +218,4 @@ def _row_name(level: float, shown: int, present: int) -> tuple[str, str]:
     layer, is_mlp = divmod(int(level), 2)
     if is_mlp:
         return f"layer {layer} MLP", ""
-    return f"layer {layer} heads", "" if shown >= present else f"{shown} of {present} drawn"
+    return f"layer {layer} heads", "" if drawn >= present else f"{drawn} of {present} drawn"

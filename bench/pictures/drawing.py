@@ -28,30 +28,35 @@ the model's attention on one input; the circuit; where variables are written and
 
 OF_AN_INPUT = ("selectors", "flow", "attention")
 OF_A_MODEL = ("attention", "circuit", "stream", "weights")
+OF_ONE_PART = ("selectors", "attention", "weights")
 
 
 def draw(kind: str, of: Program | CompiledModel | Case, xs: Any = None, which: str | None = None) -> Picture:
-    """A picture of a program or of the model it compiles to, or of a model or a case that there is.
+    """Draw a program or the model it compiles to, or a model or a case that there is.
 
     Args:
         kind: one of KINDS.
         of: of a case the circuit is drawn as its truth has it, under the ablation `resample`.
         xs: the input, for the kinds that are OF_AN_INPUT.
-        which: the selector, head or part to show, for `selectors`, `attention` and `weights`; all if not given.
+        which: the selector, head or part to show, for the kinds that are OF_ONE_PART; all if not given.
 
     Raises UnknownName for another kind, and what the kind's function raises.
+
+    >>> from gaugeblock.programs.registry import get
+    >>> draw("flow", get("sort"), [3, 1, 2]).title
+    'How sort works on 3 1 2'
     """
     if kind not in KINDS:
         raise UnknownName("picture", kind, KINDS)
-    shown: list[Any] = [_shown(kind, of)]
-    shown += [xs] if kind in OF_AN_INPUT else []
-    shown += [which] if which is not None and kind in ("selectors", "attention", "weights") else []
-    picture: Picture = KINDS[kind](*shown)
+    arguments: list[Any] = [_subject(kind, of)]
+    arguments += [xs] if kind in OF_AN_INPUT else []
+    arguments += [which] if which is not None and kind in OF_ONE_PART else []
+    picture: Picture = KINDS[kind](*arguments)
     return picture
 
 
-def _shown(kind: str, of: Program | CompiledModel | Case) -> Any:
-    """What the function of a kind takes."""
+def _subject(kind: str, of: Program | CompiledModel | Case) -> Any:
+    """The program, model or case that the function of a kind takes."""
     if kind not in OF_A_MODEL:
         return of if isinstance(of, Program) else of.program
     if isinstance(of, Program):

@@ -7,23 +7,23 @@ from itertools import islice
 from typing import Any, Final, final
 
 from gaugeblock.pictures.grid import draw_value
-from gaugeblock.pictures.run_trace import Head, Row, Trace, trace
+from gaugeblock.pictures.run_trace import Head, Row, RunTrace, trace
 from gaugeblock.pictures.svg import Canvas, Picture, text_width
 from gaugeblock.programs.printing import value_text
 from gaugeblock.programs.program import Program
 
-WIDTH: Final = 1200.0  # panels stand beside each other as far as they fit into it
-NARROWEST: Final = 290.0  # of panels, for the sake of what is written above them
+PAGE: Final = 1200.0  # panels stand beside each other as far as they fit into it
+MIN_PANEL: Final = 290.0  # of panels, for the sake of what is written above them
 FORMULA: Final = 260.0  # room for what is written behind a row
 NAMES: Final = 118.0  # room for the names of rows
 LINE, ROW, LINKS = 20.0, 25.0, 58.0  # heights of a line of text, a row of values, and the lines between
 PAD: Final = 12.0
-MANY: Final = 24
+MANY_LINES: Final = 24
 """More lines than this in one head are drawn thin."""
 
 
 def flow(program: Program, xs: Any) -> Picture:
-    """Layers and heads on one input, from top to bottom.
+    """Draw layers and heads on one input, from top to bottom.
 
     Every head has its keys and values above, its queries and results below, and a line from each selected key to the
     query that selects it. Elementwise results stand between the layers.
@@ -41,14 +41,14 @@ def flow(program: Program, xs: Any) -> Picture:
         y = _layer(canvas, grid, y, title, [_head(canvas, grid, traced, head, room) for head in heads])
         y = _strips(canvas, grid, y, "position by position", traced.between[layer])
     _strips(canvas, grid, y, "output", traced.outputs, output=True)
-    given, result = (" ".join(map(value_text, row.values)) for row in (traced.tokens, traced.outputs[0]))
-    return canvas.picture(f"How {program.name} works on {given}", f"The first output is {result}")
+    words, result = (" ".join(map(value_text, row.values)) for row in (traced.tokens, traced.outputs[0]))
+    return canvas.picture(f"How {program.name} works on {words}", f"The first output is {result}")
 
 
 @final
 @dataclass(frozen=True)
 class _Grid:
-    """Where panels and their columns stand.
+    """The places of panels and their columns.
 
     Attributes:
         cell: the width of a column.
@@ -63,15 +63,15 @@ class _Grid:
     width: float
 
     @staticmethod
-    def of(traced: Trace) -> "_Grid":
+    def of(traced: RunTrace) -> "_Grid":
         rows = [traced.tokens, *traced.inputs, *traced.outputs, *(row for rows in traced.between for row in rows)]
         for head in traced.heads:
             rows += [row for rows in _rows(traced, head) for _, row, _ in rows]
         widest = max(text_width(value_text(value), 12) for row in rows for value in row.values)
         cell = min(max(26.0, widest + 10), 76.0)
-        panel = max(NAMES + traced.length * cell + 2 * PAD, NARROWEST)
+        panel = max(NAMES + traced.length * cell + 2 * PAD, MIN_PANEL)
         most = max(Counter(head.layer for head in traced.heads).values(), default=1)
-        beside = min(max(1, int(WIDTH // panel)), most)
+        beside = min(max(1, int(PAGE // panel)), most)
         return _Grid(cell, panel, beside, max(panel + FORMULA, beside * panel))
 
     def column(self, x: float, i: int) -> float:
@@ -87,7 +87,7 @@ class _Panel:
 
 
 def _layer(canvas: Canvas, grid: _Grid, y: float, title: str, panels: Sequence[_Panel]) -> float:
-    """The heads of a layer beside and below each other; the height where they end."""
+    """Draw the heads of a layer beside and below each other; return the height where they end."""
     shelves, rest = [], iter(panels)
     while shelf := list(islice(rest, grid.beside)):
         shelves.append(shelf)
@@ -104,7 +104,7 @@ def _layer(canvas: Canvas, grid: _Grid, y: float, title: str, panels: Sequence[_
 
 
 def _strip(canvas: Canvas, grid: _Grid, y: float, row: Row, *, output: bool = False) -> float:
-    """A row of values, with its formula behind it; the height where it ends."""
+    """Draw a row of values, with its formula behind it; return the height where it ends."""
     name = "output" if output and row.name == row.formula else row.name
     _values(canvas, grid, 0.0, y, row, "", boxed=True, strong=output, name=name)
     if row.formula != name:
@@ -114,7 +114,7 @@ def _strip(canvas: Canvas, grid: _Grid, y: float, row: Row, *, output: bool = Fa
 
 
 def _strips(canvas: Canvas, grid: _Grid, y: float, title: str, rows: Sequence[Row], output: bool = False) -> float:
-    """Rows below each other under a title, if there are any; the height where they end."""
+    """Draw rows below each other under a title, if there are any; return the height where they end."""
     if not rows:
         return y
     canvas.text(0, y + LINE / 2, title, bold=True, colour="accent")
@@ -127,7 +127,7 @@ def _strips(canvas: Canvas, grid: _Grid, y: float, title: str, rows: Sequence[Ro
 _Rows = list[tuple[str, Row, bool]]
 
 
-def _rows(traced: Trace, head: Head) -> tuple[_Rows, _Rows]:
+def _rows(traced: RunTrace, head: Head) -> tuple[_Rows, _Rows]:
     """(role, row, whether it is what the head reads or gives) above and below the lines of a head."""
     values = {r.value.name: r.value for r in head.reductions if not r.value.constant}
     above = [("key", row, False) for row in head.keys if row.name not in values]
@@ -139,8 +139,8 @@ def _rows(traced: Trace, head: Head) -> tuple[_Rows, _Rows]:
     return above or [("key", traced.tokens, False)], below
 
 
-def _head(canvas: Canvas, grid: _Grid, traced: Trace, head: Head, room: float) -> _Panel:
-    """A head, with so much room for what is written above it."""
+def _head(canvas: Canvas, grid: _Grid, traced: RunTrace, head: Head, room: float) -> _Panel:
+    """The panel of a head, with so much room for what is written above it."""
     above, below = _rows(traced, head)
     formulas = [f"{r.name} = {r.result.formula}" for r in head.reductions]
     named = head.selector is not None and head.selector != head.formula
@@ -158,7 +158,7 @@ def _head(canvas: Canvas, grid: _Grid, traced: Trace, head: Head, room: float) -
             _values(canvas, grid, x, y, row, role, boxed=boxed)
             y += ROW
         pairs = [(q, k) for q, chosen in enumerate(head.selected.tolist()) for k in range(len(chosen)) if chosen[k]]
-        thickness, opacity = (1, 0.55) if len(pairs) > MANY else (1.8, 0.85)
+        thickness, opacity = (1, 0.55) if len(pairs) > MANY_LINES else (1.8, 0.85)
         for query, key in pairs:
             canvas.curve(
                 (grid.column(x, key), y + 2),

@@ -1,4 +1,4 @@
-"""A matrix of queries and keys with what stands at them: keys above, queries left, values below, results right."""
+"""The grid of queries and keys with what stands at them: keys above, queries left, values below, results right."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from gaugeblock.pictures.svg import Canvas, Number, text_width
 from gaugeblock.programs.printing import value_text
 
 CELL: Final = 26.0
-WIDEST: Final = 76.0  # of a cell, with a value in it
+MAX_CELL_WIDTH: Final = 76.0  # of a cell, with a value in it
 ROW: Final = 22.0
-NAME: Final = 150.0  # room for the name of a row at most
+MAX_NAME_WIDTH: Final = 150.0  # room for the name of a row at most
 PAD: Final = 8.0
-SIZE: Final = 12
+FONT_SIZE: Final = 12
 
 DrawCell = Callable[[int, int, float, float, float, float], None]
 """Draws the cell of a query and a key at x, y with its width and height."""
@@ -21,8 +21,8 @@ DrawCell = Callable[[int, int, float, float, float, float], None]
 
 @final
 @dataclass(frozen=True)
-class Side:
-    """Values along an edge of the matrix, and what they are: `role` is key, query, value or result."""
+class Strip:
+    """Values along an edge of the grid, and what they are: `role` is key, query, value or result."""
 
     role: str
     name: str
@@ -35,31 +35,31 @@ class Side:
         return f"{self.role} {self.name}".strip()
 
     @staticmethod
-    def of(role: str, row: Row, strong: bool = False, name: str | None = None) -> "Side":
-        return Side(role, name or row.name, row.formula, row.values, strong)
+    def of(role: str, row: Row, strong: bool = False, name: str | None = None) -> "Strip":
+        return Strip(role, name or row.name, row.formula, row.values, strong)
 
 
 @final
 @dataclass(frozen=True)
-class Labels:
-    """The size of a matrix, and what stands around it."""
+class Frame:
+    """The size of a grid, and what stands around it."""
 
     queries: int
     keys: int
-    above: Sequence[Side] = ()
-    left: Sequence[Side] = ()
-    below: Sequence[Side] = ()
-    right: Sequence[Side] = ()
+    above: Sequence[Strip] = ()
+    left: Sequence[Strip] = ()
+    below: Sequence[Strip] = ()
+    right: Sequence[Strip] = ()
 
     def cell_width(self, least: Number = CELL) -> float:
-        """Wide enough for the values above and below."""
-        texts = [value_text(v) for side in (*self.above, *self.below) for v in side.values]
-        return min(max([least, *(text_width(t, SIZE) + 6 for t in texts)]), WIDEST)
+        """The width of a cell: enough for the values above and below."""
+        texts = [value_text(v) for strip in (*self.above, *self.below) for v in strip.values]
+        return min(max([least, *(text_width(t, FONT_SIZE) + 6 for t in texts)]), MAX_CELL_WIDTH)
 
     def margin(self) -> float:
         """The room left of the cells."""
-        names = [text_width(side.title, SIZE) + PAD for side in (*self.above, *self.below)]
-        return max(min(max(names, default=0), NAME), sum(map(_column, self.left)))
+        names = [text_width(strip.title, FONT_SIZE) + PAD for strip in (*self.above, *self.below)]
+        return max(min(max(names, default=0), MAX_NAME_WIDTH), sum(map(_column, self.left)))
 
     def width(self, least: Number = CELL) -> float:
         return self.margin() + self.keys * self.cell_width(least) + sum(map(_column, self.right)) + PAD
@@ -69,75 +69,75 @@ class Labels:
 
 
 def draw(
-    canvas: Canvas, labels: Labels, cell: DrawCell, x: Number, y: Number, least: Number = CELL, row: Number = ROW
+    canvas: Canvas, frame: Frame, cell: DrawCell, x: Number, y: Number, least: Number = CELL, row: Number = ROW
 ) -> None:
-    """The labels and the cells, with the upper left corner at (x, y).
+    """Draw the frame and the cells, with the upper left corner at (x, y).
 
     Args:
         least, row: smallest width, and height, of the cells.
     """
-    width, start = labels.cell_width(least), x + labels.margin()
-    for side in labels.above:
-        _across(canvas, side, start, y + ROW / 2, width, labels.margin())
+    width, start = frame.cell_width(least), x + frame.margin()
+    for strip in frame.above:
+        _across(canvas, strip, start, y + ROW / 2, width, frame.margin())
         y += ROW
-    at = start - sum(map(_column, labels.left))
-    for side in labels.left:
-        _down(canvas, side, at, y, row)
-        at += _column(side)
-    at = start + labels.keys * width + PAD
-    for side in labels.right:
-        _down(canvas, side, at, y, row)
-        at += _column(side)
+    at = start - sum(map(_column, frame.left))
+    for strip in frame.left:
+        _down(canvas, strip, at, y, row)
+        at += _column(strip)
+    at = start + frame.keys * width + PAD
+    for strip in frame.right:
+        _down(canvas, strip, at, y, row)
+        at += _column(strip)
     y += ROW
-    for query in range(labels.queries):
-        for key in range(labels.keys):
+    for query in range(frame.queries):
+        for key in range(frame.keys):
             cell(query, key, start + key * width, y + query * row, width, row)
-    y += labels.queries * row
-    for side in labels.below:
-        _across(canvas, side, start, y + ROW / 2, width, labels.margin())
+    y += frame.queries * row
+    for strip in frame.below:
+        _across(canvas, strip, start, y + ROW / 2, width, frame.margin())
         y += ROW
 
 
-def _column(side: Side) -> float:
+def _column(strip: Strip) -> float:
     """The width of a column of values beside the cells."""
-    widest = max(text_width(value_text(v), SIZE, bold=side.strong) for v in side.values)
-    return min(max(text_width(side.title, 11), widest), NAME) + 2 * PAD
+    widest = max(text_width(value_text(v), FONT_SIZE, bold=strip.strong) for v in strip.values)
+    return min(max(text_width(strip.title, 11), widest), MAX_NAME_WIDTH) + 2 * PAD
 
 
-def _across(canvas: Canvas, side: Side, x: float, y: float, width: float, margin: float) -> None:
-    if side.title:
-        room, about = margin - PAD, _about(side)
-        canvas.text(x - PAD, y, side.title, anchor="end", colour="soft", width=room, tip=about, role="name")
-    for i, value in enumerate(side.values):
-        draw_value(canvas, x + (i + 0.5) * width, y, value, width - 4, strong=side.strong)
+def _across(canvas: Canvas, strip: Strip, x: float, y: float, width: float, margin: float) -> None:
+    if strip.title:
+        room, about = margin - PAD, _about(strip)
+        canvas.text(x - PAD, y, strip.title, anchor="end", colour="soft", width=room, tip=about, role="name")
+    for i, value in enumerate(strip.values):
+        draw_value(canvas, x + (i + 0.5) * width, y, value, width - 4, strong=strip.strong)
 
 
-def _down(canvas: Canvas, side: Side, x: float, y: float, row: Number) -> None:
-    width = _column(side)
+def _down(canvas: Canvas, strip: Strip, x: float, y: float, row: Number) -> None:
+    width = _column(strip)
     middle = x + width / 2
     canvas.text(
         middle,
         y + ROW / 2,
-        side.title,
+        strip.title,
         size=11,
         anchor="middle",
         colour="soft",
         width=width - PAD,
-        tip=_about(side),
+        tip=_about(strip),
         role="name",
     )
-    for i, value in enumerate(side.values):
-        draw_value(canvas, middle, y + ROW + (i + 0.5) * row, value, width - PAD, strong=side.strong)
+    for i, value in enumerate(strip.values):
+        draw_value(canvas, middle, y + ROW + (i + 0.5) * row, value, width - PAD, strong=strip.strong)
 
 
 def draw_value(
-    canvas: Canvas, x: float, y: float, value: Any, width: float, *, strong: bool = False, size: Number = SIZE
+    canvas: Canvas, x: float, y: float, value: Any, width: float, *, strong: bool = False, size: Number = FONT_SIZE
 ) -> None:
-    """A value in the middle of a cell; undefined ones are marked."""
+    """Draw a value in the middle of a cell; undefined ones are marked."""
     text, colour = value_text(value), "soft" if value is None else "ink"
     tip = "undefined" if value is None else None
     canvas.text(x, y, text, size=size, anchor="middle", colour=colour, bold=strong, width=width, tip=tip, role="value")
 
 
-def _about(side: Side) -> str:
-    return side.title if side.formula == side.name else f"{side.title} = {side.formula}"
+def _about(strip: Strip) -> str:
+    return strip.title if strip.formula == strip.name else f"{strip.title} = {strip.formula}"

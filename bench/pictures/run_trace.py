@@ -1,4 +1,4 @@
-"""What a program does on one input: the heads of its layers, what each selects and reads, and the values between."""
+"""The trace of a program on one input: the heads of its layers, what each selects and reads, the values between."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from gaugeblock.programs.language.tree import Node, children, postorder
 from gaugeblock.programs.printing import Printer, is_any, is_count
 from gaugeblock.programs.program import Program
 
-LONGEST: Final = 40
+MAX_POSITIONS_DRAWN: Final = 40
 """Inputs that are drawn have no more positions than this."""
 
 
@@ -35,7 +35,7 @@ class Row:
 @final
 @dataclass(frozen=True)
 class Reduction:
-    """What a head reads and gives: `result = selector.get(value)` and the like."""
+    """One read-out of a head: what it reads and gives, `result = selector.get(value)` and the like."""
 
     name: str
     value: Row
@@ -72,8 +72,8 @@ class Head:
 
 @final
 @dataclass(frozen=True)
-class Trace:
-    """A program on one input.
+class RunTrace:
+    """The run of a program on one input.
 
     Attributes:
         tokens: the input.
@@ -99,11 +99,11 @@ class Trace:
 _Group = list[Get | Mean | Sum]
 
 
-def trace(program: Program, xs: Any) -> Trace:
+def trace(program: Program, xs: Any) -> RunTrace:
     """Run a program on one input, keeping everything. Raises InputError and ProgramError as the program does."""
     tokens = program.check(xs)
-    if len(tokens) > LONGEST:
-        raise ProgramError(f"an input of {len(tokens)} tokens is too long to be drawn: at most {LONGEST}")
+    if len(tokens) > MAX_POSITIONS_DRAWN:
+        raise ProgramError(f"an input of {len(tokens)} tokens is too long to be drawn: at most {MAX_POSITIONS_DRAWN}")
     output, inputs = merge(program.output, _input_of(program))
     layers: dict[Node, int] = {}
     groups: dict[tuple[Any, ...], _Group] = {}
@@ -124,14 +124,14 @@ def trace(program: Program, xs: Any) -> Trace:
     read = {id(x) for n in layers if isinstance(n, (Get, Mean, Sum)) for x in _read(n)}
     between: list[list[Row]] = [[] for _ in range(layers[output] + 1)]
     for node in layers:
-        shown = isinstance(node, Elementwise) and (node.name is not None or id(node) in read)
-        if shown and all(node is not x for x in outputs):
+        is_drawn = isinstance(node, Elementwise) and (node.name is not None or id(node) in read)
+        if is_drawn and all(node is not x for x in outputs):
             between[layers[node]].append(rows[id(node)])
-    given = [n for n in layers if isinstance(n, (Tokens, Indices)) and id(n) in read and n is not inputs]
-    return Trace(
+    read_inputs = [n for n in layers if isinstance(n, (Tokens, Indices)) and id(n) in read and n is not inputs]
+    return RunTrace(
         program,
         tokens=rows[id(inputs)],
-        inputs=tuple(rows[id(n)] for n in given),
+        inputs=tuple(rows[id(n)] for n in read_inputs),
         between=tuple(map(tuple, between)),
         heads=tuple(sorted(heads, key=lambda head: head.layer)),
         outputs=tuple(rows[id(node)] for node in outputs),
@@ -140,9 +140,9 @@ def trace(program: Program, xs: Any) -> Trace:
 
 def _input_of(program: Program) -> SOp:
     """The program's own `tokens`; for graphs, the values of the nodes."""
-    found = [n for n in postorder(program.output) if isinstance(n, Tokens) and n.name == "tokens"]
-    if found:
-        return found[0]
+    named = [n for n in postorder(program.output) if isinstance(n, Tokens) and n.name == "tokens"]
+    if named:
+        return named[0]
     return Tokens("tokens", node_value) if program.graph else Tokens()
 
 
@@ -159,11 +159,11 @@ def _selections(tokens: list[Any], selectors: Sequence[Selector]) -> list[np.nda
     digits = Elementwise(_power_of_two, (Indices(),))
     columns = evaluate([Sum(selector, digits) for selector in selectors], [tokens])
     n = len(tokens)
-    found = []
+    selections = []
     for column in columns:
         sums: list[Any] = [column.values[c] for c in column.codes[0].tolist()]
-        found.append(np.array([[bool(total >> k & 1) for k in range(n)] for total in sums]))
-    return found
+        selections.append(np.array([[bool(total >> k & 1) for k in range(n)] for total in sums]))
+    return selections
 
 
 def _power_of_two(n: int) -> int:
@@ -208,7 +208,7 @@ def _best(candidates: np.ndarray, scores: tuple[Any, ...], largest: bool) -> lis
 
 
 def _read(node: Get | Mean | Sum) -> list[SOp]:
-    """What a reduction reads, constants aside."""
+    """The s-ops that a reduction reads, constants aside."""
     read = [*_sops(node.selector), node.value]
     if isinstance(node, Get) and node.score is not None:
         read.append(node.score)

@@ -1,20 +1,20 @@
-"""What each selector of a program selects on one input, as a grid."""
+"""Grids of what each selector of a program selects on one input."""
 
 from typing import Any, Final
 
-from gaugeblock.pictures.grid import PAD, ROW, Labels, Side, draw
-from gaugeblock.pictures.run_trace import Head, Trace, trace
+from gaugeblock.pictures.grid import PAD, ROW, Frame, Strip, draw
+from gaugeblock.pictures.run_trace import Head, RunTrace, trace
 from gaugeblock.pictures.svg import Canvas, Picture, text_width
 from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.printing import value_text
 from gaugeblock.programs.program import Program
 
-GAP: Final = 34.0
-HEADING: Final = 420.0  # room for headings at least
+GAP_BETWEEN_GRIDS: Final = 34.0
+MIN_HEADING_WIDTH: Final = 420.0  # room for headings at least
 
 
 def selector_grid(program: Program, xs: Any, which: str | None = None) -> Picture:
-    """Keys above, queries left, values below, result right, and a cell for each pair: filled where selected.
+    """Draw keys above, queries left, values below, results right, and a cell for each pair: filled where selected.
 
     Args:
         xs: one input.
@@ -26,45 +26,45 @@ def selector_grid(program: Program, xs: Any, which: str | None = None) -> Pictur
     canvas, y = Canvas(), 0.0
     heads = chosen(traced, which)
     for head in heads:
-        y = _grid(canvas, traced, head, y) + GAP
-    _legend(canvas, y - GAP + PAD, any(head.score is not None for head in heads))
-    given = " ".join(map(value_text, traced.tokens.values))
-    title = f"What {program.name} selects on {given}"
+        y = _grid(canvas, traced, head, y) + GAP_BETWEEN_GRIDS
+    _legend(canvas, y - GAP_BETWEEN_GRIDS + PAD, any(head.score is not None for head in heads))
+    words = " ".join(map(value_text, traced.tokens.values))
+    title = f"What {program.name} selects on {words}"
     return canvas.picture(title, "; ".join(_in_words(head) for head in heads))
 
 
-def chosen(traced: Trace, which: str | None) -> tuple[Head, ...]:
+def chosen(traced: RunTrace, which: str | None) -> tuple[Head, ...]:
     """The heads whose selector or reductions have this name. Raises ProgramError if there are none."""
     names = list(dict.fromkeys(name for head in traced.heads for name in _names(head)))
-    found = tuple(head for head in traced.heads if which is None or which in _names(head))
-    if not found:
+    heads = tuple(head for head in traced.heads if which is None or which in _names(head))
+    if not heads:
         program = traced.program.name
         if not names:
             raise ProgramError(f"program {program!r} selects nothing: it works on each position by itself")
         raise ProgramError(f"program {program!r} has no selector or reduction {which!r}; it has {', '.join(names)}")
-    return found
+    return heads
 
 
 def _names(head: Head) -> list[str]:
     return [*([head.selector] if head.selector else []), *(reduction.name for reduction in head.reductions)]
 
 
-def _grid(canvas: Canvas, traced: Trace, head: Head, y: float) -> float:
-    """One grid with its heading; the height where it ends."""
+def _grid(canvas: Canvas, traced: RunTrace, head: Head, y: float) -> float:
+    """Draw one grid with its heading; return the height where it ends."""
     keys = head.keys or (traced.tokens,)
     queries = head.queries or (traced.tokens,)
-    above = [Side.of("key", row) for row in keys]
+    above = [Strip.of("key", row) for row in keys]
     if head.score is not None:
-        above.append(Side.of("score", head.score))
-    labels = Labels(
+        above.append(Strip.of("score", head.score))
+    frame = Frame(
         traced.length,
         traced.length,
         above=above,
-        left=[Side.of("query", row) for row in queries],
-        below=[Side.of("value", reduction.value) for reduction in head.reductions],
-        right=[Side.of("result", r.result, strong=True, name=r.name) for r in head.reductions],
+        left=[Strip.of("query", row) for row in queries],
+        below=[Strip.of("value", reduction.value) for reduction in head.reductions],
+        right=[Strip.of("result", r.result, strong=True, name=r.name) for r in head.reductions],
     )
-    room = max(labels.width(), HEADING)
+    room = max(frame.width(), MIN_HEADING_WIDTH)
     for formula in [f"{r.name} = {r.result.formula}" for r in head.reductions]:
         canvas.text(0, y + ROW / 2, formula, size=13, bold=True, width=room, tip=formula, role="heading")
         y += ROW
@@ -94,8 +94,8 @@ def _grid(canvas: Canvas, traced: Trace, head: Head, y: float) -> float:
         if selected:
             canvas.circle(x + width / 2, y + height / 2, 3, fill="paper")
 
-    draw(canvas, labels, cell, 0, y)
-    return y + labels.height()
+    draw(canvas, frame, cell, 0, y)
+    return y + frame.height()
 
 
 def _legend(canvas: Canvas, y: float, ranked: bool) -> None:

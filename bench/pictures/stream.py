@@ -10,8 +10,8 @@ from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.stages.layout import layout
 from gaugeblock.pictures.svg import Canvas, Picture, text_width
 
-COLUMN, LEAST, PER_DIMENSION, MOST = 108.0, 26.0, 1.5, 96.0  # width of a sublayer; heights of rows
-NAMES, SIZES, GAP = 150.0, 118.0, 5.0  # widths of the columns of names and dimensions; space between rows
+COLUMN, MIN_ROW, PER_DIMENSION, MAX_ROW = 108.0, 26.0, 1.5, 96.0  # width of a sublayer; heights of rows
+NAMES, SIZES, ROW_GAP = 150.0, 118.0, 5.0  # widths of the columns of names and dimensions; space between rows
 
 
 @final
@@ -37,7 +37,7 @@ class Stay:
 
 
 def stays(model: CompiledModel) -> tuple[Stay, ...]:
-    """Where each variable is, those written first on top."""
+    """The stay of each variable, those written first on top."""
     lowered, sites = model.lowered, model.provenance.sites
     where = layout(lowered).directions
     last = 2 * model.hooked.cfg.n_layers + 1
@@ -52,33 +52,33 @@ def stays(model: CompiledModel) -> tuple[Stay, ...]:
     for operation, port, name in lowered.flow:
         node = sites.get(operation, operation)
         label = f"{node.partition('.')[2]}.{port}" if port in "qkv" else port
-        found = readers[name].setdefault(sublayer(node), [])
-        if label not in found:
-            found.append(label)
+        labels = readers[name].setdefault(sublayer(node), [])
+        if label not in labels:
+            labels.append(label)
     result = []
     for variable in lowered.variables.values():
-        own = {at: tuple(labels) for at, labels in sorted(readers[variable.name].items())}
+        read_at = {at: tuple(labels) for at, labels in sorted(readers[variable.name].items())}
         writer = sites.get(variable.writer, variable.writer)
         stay = Stay(
             name=variable.name,
             encoding=variable.encoding,
             dimensions=where[variable.name],
             start=sublayer(writer),
-            end=max(own, default=None),
+            end=max(read_at, default=None),
             writer=writer,
-            readers=own,
+            readers=read_at,
         )
         result.append(stay)
     return tuple(sorted(result, key=lambda stay: stay.start))
 
 
 def residual_stream(model: CompiledModel) -> Picture:
-    """A map of the residual stream: a row for each variable, as high as it has dimensions (within limits), a column
-    for each sublayer; a bar from the sublayer that writes it to the last that reads it, and who reads it where.
+    """Draw a map of the residual stream: a row for each variable, as high as it has dimensions (within limits).
 
-    Below, how many dimensions hold something that is still to be read.
+    Columns are sublayers. A bar leads from the sublayer that writes a variable to the last that reads it, with who
+    reads it where. Below is how many dimensions hold something that is still to be read.
     """
-    found, n_layers = stays(model), model.hooked.cfg.n_layers
+    variables, n_layers = stays(model), model.hooked.cfg.n_layers
     columns = ["embedding", *(f"{part} {i}" for i in range(n_layers) for part in ("heads", "MLP")), "output"]
     canvas = Canvas()
     labels = model.provenance.directions
@@ -93,24 +93,24 @@ def residual_stream(model: CompiledModel) -> Picture:
     for i, name in enumerate(columns):
         canvas.text(left + (i + 0.5) * COLUMN, y, name, size=11, anchor="middle", colour="soft")
     y += 16
-    heights = [max(LEAST, min(PER_DIMENSION * len(stay.dimensions), MOST)) for stay in found]
-    held = {d for stay in found for d in stay.dimensions}
+    heights = [max(MIN_ROW, min(PER_DIMENSION * len(stay.dimensions), MAX_ROW)) for stay in variables]
+    held = {d for stay in variables for d in stay.dimensions}
     others: dict[str, list[int]] = {}
     for d in sorted(set(range(len(labels))) - held):
         others.setdefault(labels[d] or "unused", []).append(d)
-    bottom = y + sum(heights) + GAP * len(found) + (LEAST + GAP) * len(others)
+    bottom = y + sum(heights) + ROW_GAP * len(variables) + (MIN_ROW + ROW_GAP) * len(others)
     for i in range(len(columns) + 1):
         canvas.line([(left + i * COLUMN, y), (left + i * COLUMN, bottom)], opacity=0.7)
-    for stay, height in zip(found, heights, strict=True):
+    for stay, height in zip(variables, heights, strict=True):
         _row(canvas, stay, y, height, left, len(columns))
-        y += height + GAP
-    for name, own in others.items():
-        canvas.text(0, y + LEAST / 2, name, colour="soft", width=NAMES - 10)
-        _size(canvas, own, "", y + LEAST / 2)
-        canvas.text(left + 8, y + LEAST / 2, "no variable of the program", size=11, colour="soft")
-        y += LEAST + GAP
-    _in_use(canvas, found, bottom, left, len(columns), len(labels))
-    return canvas.picture(title, "; ".join(map(_sentence, found)))
+        y += height + ROW_GAP
+    for name, dimensions in others.items():
+        canvas.text(0, y + MIN_ROW / 2, name, colour="soft", width=NAMES - 10)
+        _size(canvas, dimensions, "", y + MIN_ROW / 2)
+        canvas.text(left + 8, y + MIN_ROW / 2, "no variable of the program", size=11, colour="soft")
+        y += MIN_ROW + ROW_GAP
+    _in_use(canvas, variables, bottom, left, len(columns), len(labels))
+    return canvas.picture(title, "; ".join(map(_sentence, variables)))
 
 
 def _row(canvas: Canvas, stay: Stay, y: float, height: float, left: float, columns: int) -> None:
@@ -163,12 +163,14 @@ def _size(canvas: Canvas, dimensions: Iterable[int], encoding: str, y: float) ->
         canvas.text(NAMES, y, spans, size=11, colour="soft", width=SIZES - 10)
 
 
-def _in_use(canvas: Canvas, found: Iterable[Stay], y: float, left: float, columns: int, total: int) -> None:
-    """For each sublayer the dimensions that are written up to it and read at or after it."""
+def _in_use(canvas: Canvas, variables: Iterable[Stay], y: float, left: float, columns: int, total: int) -> None:
+    """Draw for each sublayer how many dimensions are written up to it and read at or after it."""
     canvas.text(0, y + 18, "in use", bold=True)
     canvas.text(NAMES, y + 18, f"of {total}", size=11, colour="soft")
     for i in range(columns):
-        held = {d for stay in found if stay.end is not None and stay.start <= i <= stay.end for d in stay.dimensions}
+        held = {
+            d for stay in variables if stay.end is not None and stay.start <= i <= stay.end for d in stay.dimensions
+        }
         x = left + i * COLUMN
         canvas.rect(x + 8, y + 30, COLUMN - 16, 7, fill="tint", stroke="line")
         canvas.rect(x + 8, y + 30, (COLUMN - 16) * len(held) / total, 7, fill="accent", sublayer=i, held=len(held))
@@ -176,12 +178,12 @@ def _in_use(canvas: Canvas, found: Iterable[Stay], y: float, left: float, column
 
 
 def _grouped(labels: Iterable[str]) -> str:
-    """Ports of a head together: h0.q and h0.k are "h0.qk"."""
+    """The labels with the ports of a head together: h0.q and h0.k are "h0.qk"."""
     ports: dict[str, str] = {}
     for label in sorted(labels, key=lambda label: "qkv".find(label[-1])):
         head, dot, port = label.partition(".")
         ports[head + dot] = ports.get(head + dot, "") + port
-    return " ".join(head + own for head, own in ports.items())
+    return " ".join(head + letters for head, letters in ports.items())
 
 
 def _sentence(stay: Stay) -> str:
@@ -190,7 +192,11 @@ def _sentence(stay: Stay) -> str:
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """3, 4, 5, 8 as "3–5, 8"."""
+    """The numbers as ranges: 3, 4, 5, 8 as "3–5, 8".
+
+    >>> ranges([3, 8, 4, 5])
+    '3–5, 8'
+    """
     ordered = sorted(numbers)
     starts = [ordered[0], *(b for a, b in pairwise(ordered) if b != a + 1)]
     stops = [*(a for a, b in pairwise(ordered) if b != a + 1), ordered[-1]]

@@ -16,17 +16,17 @@ from gaugeblock.pictures.circuit_layout import spread
 from gaugeblock.pictures.svg import Canvas, Picture, text_width
 from gaugeblock.programs.errors import UnknownName
 
-MOST: Final = 320
+MAX_CELLS_ACROSS: Final = 320
 """Rows or columns that are drawn one by one; of more, blocks are."""
 
-ONE_BY_ONE: Final = 4_000
+MAX_SINGLE_CELLS: Final = 4_000
 """Cells that are drawn one by one; of more, neighbours of equal weight in a row are one shape."""
 
-DUST: Final = 1e-12
+ROUNDING_SHARE: Final = 1e-12
 """Turned back, weights below this share of the largest are rounding, and nothing."""
 
-SMALL, LARGE = 7.0, 14.0  # cells of the overview, and of a single part
-WIDEST, NAMES, COLUMN_NAMES = 560.0, 130.0, 96.0  # of one matrix; room for names of rows and of columns
+SMALL_CELL, LARGE_CELL = 7.0, 14.0  # cells of the overview, and of a single part
+MAX_WIDTH, ROW_NAMES, COLUMN_NAMES = 560.0, 130.0, 96.0  # of one matrix; room for names of rows and of columns
 PAGE = 1250.0  # parts of the overview stand beside each other up to this width
 NAME = 11.0  # height of a name
 
@@ -50,7 +50,7 @@ class Matrix:
 
 @final
 @dataclass(frozen=True)
-class Part:
+class PartWeights:
     """Matrices beside each other; their rows are the same dimensions.
 
     Attributes:
@@ -64,7 +64,7 @@ class Part:
 
 
 def weights(model: CompiledModel, part: str | None = None) -> Picture:
-    """The weights of a model, or of one part: `embed`, `a0.h1`, `m0` or `logits`.
+    """Draw the weights of a model, or of one part: `embed`, `a0.h1`, `m0` or `logits`.
 
     Rows are dimensions of the residual stream and columns tokens, positions, dimensions of a head, hidden units or
     outputs; what writes to the stream (W_E, W_pos, W_O, W_out) is shown transposed. Rows and columns of zeros are
@@ -80,11 +80,11 @@ def weights(model: CompiledModel, part: str | None = None) -> Picture:
     _legend(canvas, 22.0)
     x, y, lowest = 0.0, 48.0, 48.0
     names = []
-    for own in parts(model):  # one at a time: large models are drawn without holding their weights twice
-        names.append(own.name)
-        if part not in (None, own.name):
+    for one in parts(model):  # one at a time: large models are drawn without holding their weights twice
+        names.append(one.name)
+        if part not in (None, one.name):
             continue
-        drawn = _Drawn(own, SMALL if part is None else LARGE, named_one_by_one=part is not None)
+        drawn = _Drawn(one, SMALL_CELL if part is None else LARGE_CELL, named_one_by_one=part is not None)
         if x and x + drawn.width > PAGE:
             x, y = 0.0, lowest
         drawn.draw(canvas, x, y)
@@ -94,7 +94,7 @@ def weights(model: CompiledModel, part: str | None = None) -> Picture:
     return canvas.picture(title, "Squares are positive weights, bars negative ones.")
 
 
-def parts(model: CompiledModel) -> Iterator[Part]:
+def parts(model: CompiledModel) -> Iterator[PartWeights]:
     """Embedding, heads and MLPs in order, and the unembedding; those that hold nothing but zeros are left out.
 
     Rows are named directions: those of a rotated model are turned back.
@@ -109,13 +109,13 @@ def parts(model: CompiledModel) -> Iterator[Part]:
     embed = [Matrix("W_E", w["embed.W_E"].T, tokens, True)]
     if w["pos_embed.W_pos"].any():
         embed.append(Matrix("W_pos", w["pos_embed.W_pos"].T, positions, True))
-    yield Part("embed", "tokens and positions", names, tuple(embed))
+    yield PartWeights("embed", "tokens and positions", names, tuple(embed))
     for layer in range(model.hooked.cfg.n_layers):
         for head in model.graph.heads(layer):
             site = f"a{layer}.h{head}"
             about = ", ".join(operation_at.get(site, ["padding"]))
             named = names if model.provenance.basis is None else ()
-            yield Part(site, about, (*names, "bias"), _head(w, f"blocks.{layer}.attn.", head, named))
+            yield PartWeights(site, about, (*names, "bias"), _head(w, f"blocks.{layer}.attn.", head, named))
         if f"m{layer}" in model.graph.writers:
             units = _unit_names(model, layer)
             at = f"blocks.{layer}.mlp."
@@ -128,9 +128,9 @@ def parts(model: CompiledModel) -> Iterator[Part]:
                 Matrix("W_out", writes[:, order], columns, True),
             )
             used = dict.fromkeys(columns[place] for place in np.flatnonzero(matrices[1].values.any(0)))
-            yield Part(f"m{layer}", ", ".join(used), (*names, "bias"), matrices)
+            yield PartWeights(f"m{layer}", ", ".join(used), (*names, "bias"), matrices)
     outputs = tuple(str(column) for output in lowered.outputs for column in output.columns)
-    yield Part("logits", "output", names, (Matrix("W_U", w["unembed.W_U"], outputs, False),))
+    yield PartWeights("logits", "output", names, (Matrix("W_U", w["unembed.W_U"], outputs, False),))
 
 
 def turned_back(model: CompiledModel) -> Weights:
@@ -142,12 +142,12 @@ def turned_back(model: CompiledModel) -> Weights:
     for name, array in model.weights.items():
         if (axis := STREAM.get(name.rpartition(".")[2])) is not None:
             back = np.moveaxis(np.moveaxis(array, axis, -1) @ basis.T, -1, axis)
-            turned[name] = np.where(np.abs(back) > DUST * np.abs(back).max(initial=0.0), back, 0.0)
+            turned[name] = np.where(np.abs(back) > ROUNDING_SHARE * np.abs(back).max(initial=0.0), back, 0.0)
     return turned
 
 
 def _head(w: Weights, at: str, head: int, names: Sequence[str]) -> tuple[Matrix, ...]:
-    """Queries and keys by their common dimensions; values and outputs by what is written, where there are names."""
+    """The matrices of a head: queries and keys by their common dimensions, the others by what is written."""
     matrices = []
     moved = w[at + "W_O"][head]
     written = tuple(map(str, range(len(moved))))
@@ -199,16 +199,16 @@ class _Panel:
     @staticmethod
     def of(matrix: Matrix, rows: np.ndarray, cell: float) -> "_Panel":
         columns = np.flatnonzero(matrix.values.any(0))
-        by_row, by_column = -(-len(rows) // MOST), max(1, -(-len(columns) // MOST))
+        by_row, by_column = -(-len(rows) // MAX_CELLS_ACROSS), max(1, -(-len(columns) // MAX_CELLS_ACROSS))
         values = _pooled(matrix.values[np.ix_(rows, columns)], by_row, by_column)
-        wide = min(cell, WIDEST / max(values.shape[1], 1))
+        wide = min(cell, MAX_WIDTH / max(values.shape[1], 1))
         height, width = matrix.values.shape
         caption = [matrix.name + (" transposed" if matrix.turned else ""), f"{height} × {width}"]
         if (by_row, by_column) != (1, 1):
             caption.append(f"blocks {by_row} × {by_column}")
         starts = tuple(rows[::by_row].tolist()), tuple(columns[::by_column].tolist())
         names = _groups([matrix.columns[column] for column in starts[1]])
-        fit = WIDEST if not all(name.isdecimal() for name, _, _ in names) else max(values.shape[1] * wide, NAME)
+        fit = MAX_WIDTH if not all(name.isdecimal() for name, _, _ in names) else max(values.shape[1] * wide, NAME)
         names = names[:: max(1, math.ceil(len(names) * NAME / fit))]
         room = max(values.shape[1] * wide, len(names) * NAME, *(text_width(line, 10) for line in caption))
         return _Panel(matrix.name, values, *starts, matrix.columns, tuple(names), (wide, cell), tuple(caption), room)
@@ -218,7 +218,7 @@ class _Panel:
 class _Drawn:
     """A part with the sizes of its drawing."""
 
-    def __init__(self, part: Part, cell: float, named_one_by_one: bool) -> None:
+    def __init__(self, part: PartWeights, cell: float, named_one_by_one: bool) -> None:
         rows = np.flatnonzero(np.any([matrix.values.any(1) for matrix in part.matrices], axis=0))
         self.part = part
         self.panels = [_Panel.of(matrix, rows, cell) for matrix in part.matrices]
@@ -232,20 +232,21 @@ class _Drawn:
         self.names = spread(middles, [NAME + 1] * len(middles))
         self.lift = max(0.0, NAME - self.names[0]) if self.names else 0.0
         lowest = max([cell * len(self.rows), *(name + NAME for name in self.names)])
-        self.width = NAMES + sum(panel.room + 22 for panel in self.panels)
+        self.width = ROW_NAMES + sum(panel.room + 22 for panel in self.panels)
         self.height = self.top + self.lift + lowest + 48
 
     def draw(self, canvas: Canvas, x: float, y: float) -> None:
-        """With its left upper corner at (x, y)."""
+        """Draw the part with its left upper corner at (x, y)."""
         canvas.text(x, y + 8, self.heading, bold=True, width=self.width)
         top = y + self.top + self.lift
         for (name, first, last), middle in zip(self.groups, self.names, strict=True):
-            canvas.text(x + NAMES - 16, top + middle, name, size=10, anchor="end", width=NAMES - 20, row=first)
+            canvas.text(x + ROW_NAMES - 16, top + middle, name, size=10, anchor="end", width=ROW_NAMES - 20, row=first)
             at = top + self.cell * (first + last + 1) / 2
-            canvas.line([(x + NAMES - 13, top + middle), (x + NAMES - 6, at)], stroke="ignored", thickness=0.8)
-            span = [(x + NAMES - 5, top + self.cell * first + 1), (x + NAMES - 5, top + self.cell * (last + 1) - 1)]
+            left = x + ROW_NAMES - 5
+            canvas.line([(left - 8, top + middle), (left - 1, at)], stroke="ignored", thickness=0.8)
+            span = [(left, top + self.cell * first + 1), (left, top + self.cell * (last + 1) - 1)]
             canvas.line(span, stroke="soft", thickness=1.2)
-        x += NAMES
+        x += ROW_NAMES
         for panel in self.panels:
             self._panel(canvas, panel, x, top)
             x += panel.room + 22
@@ -273,11 +274,11 @@ def _column_names(canvas: Canvas, panel: _Panel, x: float, top: float) -> None:
             canvas.line([(x + wide * first + 0.5, top - 4), (x + wide * (last + 1) - 0.5, top - 4)], stroke="soft")
 
 
-def _cells(canvas: Canvas, panel: _Panel, part: Part, x: float, top: float) -> None:
-    """Weights that are not zero: one by one with a tip where cells are large, else all that look the same at once."""
+def _cells(canvas: Canvas, panel: _Panel, part: PartWeights, x: float, top: float) -> None:
+    """Draw the weights that are not zero: one by one where cells are large, else all that look the same at once."""
     wide, high = panel.cell
     largest = float(np.abs(panel.values).max(initial=0))
-    one_by_one = high == LARGE and np.count_nonzero(panel.values) <= ONE_BY_ONE
+    one_by_one = high == LARGE_CELL and np.count_nonzero(panel.values) <= MAX_SINGLE_CELLS
     alike: dict[tuple[bool, float], list[str]] = {}
     for row, column in zip(*(axis.tolist() for axis in np.nonzero(panel.values)), strict=True):
         value = float(panel.values[row, column])

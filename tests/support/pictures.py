@@ -32,12 +32,12 @@ def parsed(picture: Picture) -> ET.Element:
 
 def marked(picture: Picture, attribute: str) -> list[dict[str, str]]:
     """The data attributes, without "data-", of all elements that have this one."""
-    found = []
+    marks = []
     for element in parsed(picture).iter():
         data = {k.removeprefix("data-"): v for k, v in element.attrib.items() if k.startswith("data-")}
         if attribute in data:
-            found.append(data)
-    return found
+            marks.append(data)
+    return marks
 
 
 def texts(picture: Picture) -> Iterator[Box]:

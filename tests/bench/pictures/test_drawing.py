@@ -42,11 +42,11 @@ def test_nothing_overlaps_and_flow_goes_up(make, layers, heads, n_true):
     rows: dict[float, list[tuple[float, float]]] = {}
     for x, y in picture.nodes.values():
         rows.setdefault(y, []).append((x, NODE))
-    for edge, way in picture.ways.items():
-        for x, y in way[:-1]:
+    for edge, points in picture.polylines.items():
+        for x, y in points[:-1]:
             rows.setdefault(y, []).append((x, GAP_LANE))
         label = picture.labels[edge]
-        assert (label.x, label.y) == way[-1]
+        assert (label.x, label.y) == points[-1]
         rows.setdefault(label.y, []).append((label.x, label.width))
     for row in rows.values():
         row.sort()

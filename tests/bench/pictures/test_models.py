@@ -10,7 +10,7 @@ import pytest
 import gaugeblock as gb
 from gaugeblock.cases.case import case
 from gaugeblock.compiled.variants.registry import apply_variants
-from gaugeblock.pictures.circuit_drawing import MANY, drawing
+from gaugeblock.pictures.circuit_drawing import MANY_EDGES, drawing
 from gaugeblock.pictures.circuits import circuit
 from gaugeblock.pictures.stream import ranges, residual_stream, stays
 from gaugeblock.pictures.svg import text_width
@@ -35,7 +35,7 @@ def drawn(picture):
 
 def boxes(root):
     """Text with its left, top, right and bottom, turned and moved as the SVG says."""
-    found = []
+    texts = []
 
     def visit(element, dx, dy):
         if moved := re.match(r"translate\(([-\d.]+) ([-\d.]+)\)", element.get("transform", "")):
@@ -52,14 +52,14 @@ def boxes(root):
             middle = y if element.get("dy") else y - 0.35 * size
             half = 0.4 * size
             if "rotate(-90" in element.get("transform", ""):
-                found.append((text, x - half, y - long + before, x + half, y + before))
+                texts.append((text, x - half, y - long + before, x + half, y + before))
             else:
-                found.append((text, x - before, middle - half, x - before + long, middle + half))
+                texts.append((text, x - before, middle - half, x - before + long, middle + half))
         for child in element:
             visit(child, dx, dy)
 
     visit(root, 0.0, 0.0)
-    return found
+    return texts
 
 
 def pictures(model):
@@ -74,13 +74,13 @@ def test_texts_are_inside_and_apart(model):
     for picture in pictures(model):
         root = drawn(picture)
         left, top, width, height = map(float, root.get("viewBox").split())
-        found = boxes(root)
-        for text, x0, y0, x1, y1 in found:
+        texts = boxes(root)
+        for text, x0, y0, x1, y1 in texts:
             inside = left <= x0 and top <= y0 and x1 <= left + width and y1 <= top + height
             assert inside, f"{text!r} sticks out of {picture.title!r}"
-        found.sort(key=lambda box: box[1])
-        for i, (a, _, a_top, a_right, a_bottom) in enumerate(found):
-            for b, b_left, b_top, _, b_bottom in found[i + 1 :]:
+        texts.sort(key=lambda box: box[1])
+        for i, (a, _, a_top, a_right, a_bottom) in enumerate(texts):
+            for b, b_left, b_top, _, b_bottom in texts[i + 1 :]:
                 if b_left >= a_right:
                     break
                 apart = a_bottom <= b_top or b_bottom <= a_top
@@ -120,11 +120,11 @@ def test_ties_are_said():
 def test_the_stream_holds_each_variable_from_its_writer_to_its_last_reader(model):
     """Against the weights: a row of W_in, W_Q, … that is not zero is a read."""
     w, columns = turned_back(model), 2 * model.hooked.cfg.n_layers + 2
-    own = {d for stay in stays(model) for d in stay.dimensions}
+    held = {d for stay in stays(model) for d in stay.dimensions}
     for stay in stays(model):
         dimensions, last = list(stay.dimensions), 0
         for at in range(1, columns):
-            maps = _maps_in(w, at, model.hooked.cfg.n_layers, own)
+            maps = _maps_in(w, at, model.hooked.cfg.n_layers, held)
             last = at if any(m[dimensions].any() for m in maps) else last
         assert (stay.end or 0) == last, stay.name
     root = drawn(residual_stream(model))
@@ -136,12 +136,12 @@ def test_the_stream_holds_each_variable_from_its_writer_to_its_last_reader(model
         assert (bar.get("data-start"), bar.get("data-end")) == (str(stay.start), str(stay.end))
 
 
-def _maps_in(w, at, n_layers, own):
-    """Input maps of a sublayer, padding aside: rows are dimensions. Padding writes outside `own` only."""
+def _maps_in(w, at, n_layers, held):
+    """Input maps of a sublayer, padding aside: rows are dimensions. Padding writes outside `held` only."""
     if at == 2 * n_layers + 1:
         return [w["unembed.W_U"]]
     block = f"blocks.{(at - 1) // 2}."
-    dims = sorted(own)
+    dims = sorted(held)
     if at % 2 == 0:
         live = w[block + "mlp.W_out"][:, dims].any(1)
         return [w[block + "mlp.W_in"][:, live]]
@@ -154,7 +154,7 @@ def test_every_weight_of_a_part_is_drawn_with_its_place_and_sign(model):
         if sum(np.count_nonzero(m.values) for m in part.matrices) > 400:
             continue
         root = drawn(weights(model, part.name))
-        found = {
+        drawn_weights = {
             (r.get("data-of"), int(r.get("data-row")), int(r.get("data-column"))): float(r.get("data-value"))
             for r in root.iter("rect")
             if r.get("data-value")
@@ -162,7 +162,7 @@ def test_every_weight_of_a_part_is_drawn_with_its_place_and_sign(model):
         expected = {
             (m.name, int(i), int(j)): m.values[i, j] for m in part.matrices for i, j in np.argwhere(m.values != 0)
         }
-        assert found == expected
+        assert drawn_weights == expected
 
 
 def test_parts_hold_the_weights_of_the_model_under_their_names():
@@ -209,15 +209,15 @@ def test_ranges():
 
 
 def test_in_large_circuits_what_is_read_by_all_shares_its_lanes():
-    writers = ["embed", *(f"m{i}" for i in range(MANY))]
+    writers = ["embed", *(f"m{i}" for i in range(MANY_EDGES))]
     chain = {f"{a}->{b}": [f"v{i}"] for i, (a, b) in enumerate(pairwise([*writers, "logits"]))}
     skips = {f"embed->m{i}": ["w"] for i in range(1, 5)}
-    implicit = {f"embed->m{i}": ["present"] for i in range(5, MANY)}
+    implicit = {f"embed->m{i}": ["present"] for i in range(5, MANY_EDGES)}
     carried = chain | skips | implicit
     picture, _ = drawing(dict.fromkeys(carried, "true"), writers, carried, {})
-    assert len({way[:-1][:5] for edge, way in picture.ways.items() if edge in implicit}) == 1
+    assert len({points[:-1][:5] for edge, points in picture.polylines.items() if edge in implicit}) == 1
     for first, second in combinations(skips, 2):
-        assert not set(picture.ways[first]) & set(picture.ways[second])
+        assert not set(picture.polylines[first]) & set(picture.polylines[second])
     small, _ = drawing(dict.fromkeys([*skips, *list(implicit)[:2]], "true"), writers, carried, {})
-    ways = list(small.ways.values())
-    assert sum(map(len, ways)) == len({point for way in ways for point in way})
+    polylines = list(small.polylines.values())
+    assert sum(map(len, polylines)) == len({point for points in polylines for point in points})

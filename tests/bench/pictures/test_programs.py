@@ -41,8 +41,8 @@ CASES = [(name, xs) for name, several in INPUTS.items() for xs in several]
 
 def selected(picture: Picture, head: str) -> Pairs:
     """(query, key) of the selected cells or of the lines of a head."""
-    found = [m for m in marked(picture, "query") if m["head"] == head]
-    return {(int(m["query"]), int(m["key"])) for m in found if m.get("selected", "1") == "1"}
+    marks = [m for m in marked(picture, "query") if m["head"] == head]
+    return {(int(m["query"]), int(m["key"])) for m in marks if m.get("selected", "1") == "1"}
 
 
 def all_pairs(n: int, holds: Callable[[int, int], bool]) -> Pairs:
@@ -133,8 +133,8 @@ def test_a_heavy_sink_is_left_out_and_the_caption_says_so():
     cells = [c for c in marked(picture, "weight") if c["part"] == "attention"]
     smaller = {(q, k): float(xs[k] < xs[q]) / max(1, xs[q]) for q in range(3) for k in range(3)}
     smaller |= {(q, -1): 0.0 for q in range(3)}
-    found = {(int(c["query"]), int(c["key"])): float(c["weight"]) for c in cells}
-    assert found == pytest.approx(smaller, abs=1e-5)
+    weights = {(int(c["query"]), int(c["key"])): float(c["weight"]) for c in cells}
+    assert weights == pytest.approx(smaller, abs=1e-5)
     assert "without the start token, which weighs as much as" in picture.svg
 
 
