@@ -53,6 +53,13 @@ def attribute(
 
     Raises InputError for inputs or a metric that do not fit, MethodError for a model or a parameter that is not
     supported, UnknownName for a method or ablation there is none of.
+
+    >>> import gaugeblock as gb
+    >>> model = gb.compile(gb.programs.get("hist").with_size("ab", 3))
+    >>> clean, corrupted = model.encode(["aab"]), model.encode(["abb"])
+    >>> scores = attribute(model.hooked, clean, corrupted, method="edge_patching")
+    >>> sorted(edge for edge, score in scores.items() if score > 1)
+    ['a0.h0->m0', 'embed->a0.h0.k', 'm0->logits']
     """
     chosen = get_method(method)
     _check_tokens(model, clean, corrupted)

@@ -19,6 +19,13 @@ def check_method(given: str | Function | Method) -> None:
     seed, under every ablation, and it leaves the model's weights, its configuration and its hooks as they were.
 
     Raises MethodError with the first thing that is wrong.
+
+    >>> def forgetful(task):
+    ...     return dict.fromkeys(task.graph.edges[1:], 1.0)
+    >>> check_method(forgetful)
+    Traceback (most recent call last):
+        ...
+    gaugeblock.programs.errors.MethodError: method 'forgetful' misses 1 of 19 edges, for example 'embed->a0.h0.q'
     """
     chosen = get_method(given)
     model = compile(get("induction").with_size("abc", 5))

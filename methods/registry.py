@@ -28,6 +28,9 @@ class Method:
         level: whether it scores edges, or nodes, which are then lifted to edges.
         signed: whether the score itself ranks; otherwise |score| does.
         control: whether it is there to show what the numbers mean, and has no rank.
+
+    >>> get_method("activation_patching").level
+    'nodes'
     """
 
     name: str
@@ -43,7 +46,14 @@ _METHODS: dict[str, Method] = {}
 def method(
     name: str | None = None, level: Level = "edges", signed: bool = False, control: bool = False
 ) -> Callable[[AnyFunction], AnyFunction]:
-    """A decorator that registers a method under a name, by default that of the function."""
+    """A decorator that registers a method under a name, by default that of the function.
+
+    >>> @method(level="nodes")
+    ... def early(task):
+    ...     return {writer: -place for place, writer in enumerate(task.graph.writers)}
+    >>> get_method("early").level
+    'nodes'
+    """
     if level not in ("edges", "nodes"):
         raise MethodError(f"a method scores 'edges' or 'nodes', not {level!r}")
 
@@ -56,7 +66,11 @@ def method(
 
 
 def method_names() -> list[str]:
-    """The names of all registered methods, those of installed plug-ins (entry point group `gaugeblock.methods`) too."""
+    """The names of all registered methods, those of installed plug-ins (entry point group `gaugeblock.methods`) too.
+
+    >>> "eap_ig" in method_names()
+    True
+    """
     _load_plugins()
     return list(_METHODS)
 
@@ -65,6 +79,11 @@ def get_method(given: "str | Function | Method") -> Method:
     """The method of a name, of "file.py:function", or of a function itself.
 
     Raises UnknownName, with the nearest names, or MethodError where the file cannot be used.
+
+    >>> get_method("random").control
+    True
+    >>> get_method(lambda task: dict.fromkeys(task.graph.edges, 1.0)).name
+    '<lambda>'
     """
     if isinstance(given, Method):
         return given
@@ -111,7 +130,16 @@ def attribution(given: "str | Function | Method", task: Task, **params: Any) -> 
 
 
 def run_method(given: "str | Function | Method", task: Task, **params: Any) -> dict[str, float]:
-    """Run a method and return one finite score per edge; see `attribution`."""
+    """Run a method and return one finite score per edge; see `attribution`.
+
+    >>> import gaugeblock as gb
+    >>> model = gb.compile(gb.programs.get("hist").with_size("ab", 3))
+    >>> clean, corrupted = model.encode(["aab"]), model.encode(["abb"])
+    >>> task = Task.build(model.hooked, model.graph, clean, corrupted, model.real(clean))
+    >>> scores = run_method("edge_patching", task)
+    >>> sorted(edge for edge, score in scores.items() if score > 1)
+    ['a0.h0->m0', 'embed->a0.h0.k', 'embed->a0.h0.q', 'm0->logits']
+    """
     return attribution(given, task, **params).edges
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import gaugeblock
 from gaugeblock import metrics, programs
+from gaugeblock.methods import registry
 from support.documents import ROOT
 
 FOLDERS = {"bench": "gaugeblock", **{n: f"gaugeblock.{n}" for n in ("programs", "compiled", "methods", "metrics")}}
@@ -28,6 +29,7 @@ def modules_with_examples() -> list[str]:
 @pytest.mark.parametrize("name", modules_with_examples())
 def test_examples_in_docstrings_run(name: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # what examples write
+    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))  # what examples register
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     report: list[str] = []
     for example in doctest.DocTestFinder(exclude_empty=True).find(import_module(name)):

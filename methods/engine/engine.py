@@ -36,6 +36,16 @@ class Engine:
         ablated: what each writer is replaced by, in graph order.
         difference: ablated - clean.
         forwards, backwards: passes so far over all pairs; a patch counts the share of pairs and stages it recomputes.
+
+    >>> import gaugeblock as gb
+    >>> model = gb.compile(gb.programs.get("hist").with_size("ab", 3))
+    >>> clean, corrupted = model.encode(["aab"]), model.encode(["abb"])
+    >>> rows = Rows(torch.ones(1, 4, dtype=torch.bool), torch.ones(1, 4, dtype=torch.bool))
+    >>> engine = Engine(model.hooked, model.graph, clean, corrupted, rows, "resample")
+    >>> def answer(logits, pair):  # how often is the last token, "b", there?
+    ...     return logits[:, -1].argmax(-1).float()
+    >>> engine.patch([[], ["embed->a0.h0.k"]], answer).flatten().tolist()
+    [1.0, 2.0]
     """
 
     def __init__(

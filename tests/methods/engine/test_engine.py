@@ -162,8 +162,8 @@ def test_results_do_not_depend_on_blocks(task: Task, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("gaugeblock.methods.engine.engine.CIRCUITS_AT_ONCE", 4)
     monkeypatch.setattr("gaugeblock.methods.engine.hard_masks.NUMBERS_AT_ONCE", 1)
     assert torch.allclose(task.engine.measure(circuits, flat), measured, rtol=0, atol=50 * tolerance(task))
-    for module in ("engine", "changes"):  # single edges, and sets of them
-        monkeypatch.setattr(f"gaugeblock.methods.{module}.ROWS_AT_ONCE", 1)
+    for module in ("engine", "edge_sets"):  # single edges, and sets of them
+        monkeypatch.setattr(f"gaugeblock.methods.engine.{module}.ROWS_AT_ONCE", 1)
     assert torch.allclose(task.engine.patch(sets, flat), together, rtol=0, atol=50 * tolerance(task))
     assert torch.allclose(task.engine.single_edges(flat), singles, rtol=0, atol=50 * tolerance(task))
 
