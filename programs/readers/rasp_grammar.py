@@ -35,7 +35,7 @@ from gaugeblock.programs.readers.rasp_tree import (
 )
 
 COMPARISONS: Final = ("==", "!=", "<=", ">=", "<", ">")
-POWERS: Final = {
+BINDING_POWERS: Final = {
     "in": 1,
     "if": 2,
     **dict.fromkeys(("and", "or"), 3),
@@ -46,8 +46,8 @@ POWERS: Final = {
     "^": 8,
 }
 PREFIX_POWER: Final = 9
-WORDS: Final = frozenset(["if", "else", "not", "and", "or", "in", "for", "def", "return", "load", "draw"])
-RESERVED: Final = frozenset(
+GRAMMAR_WORDS: Final = frozenset(["if", "else", "not", "and", "or", "in", "for", "def", "return", "load", "draw"])
+RESERVED_NAMES: Final = frozenset(
     [
         "out",
         "select",
@@ -101,7 +101,7 @@ def tokenize(text: str) -> list[Token]:
         kind, lexeme = str(lexeme_match.lastgroup), lexeme_match.group()
         if kind == "exit":
             break
-        if kind == "name" and lexeme in WORDS:
+        if kind == "name" and lexeme in GRAMMAR_WORDS:
             kind = "word"
         if kind not in ("space", "command"):
             tokens.append(Token(kind, lexeme, line, column))
@@ -250,7 +250,7 @@ class _Parser:
     def name(self, expected: str) -> str:
         at = self.at
         name = self.take("name", expected)
-        if name in RESERVED:
+        if name in RESERVED_NAMES:
             raise syntax_error(self.text, at, f"{name!r} has a meaning of its own and cannot get another")
         return name
 
@@ -275,7 +275,7 @@ class _Parser:
         return left
 
     def power(self) -> int:
-        return POWERS.get(self.at.text, 0) if self.at.kind in ("word", "sign") else 0
+        return BINDING_POWERS.get(self.at.text, 0) if self.at.kind in ("word", "sign") else 0
 
     def operand(self) -> Expression:
         at = self.at

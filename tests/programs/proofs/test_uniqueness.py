@@ -334,3 +334,13 @@ def test_rules_prove_the_library(name: str) -> None:
         if isinstance(get, Get) and not get.unique:
             assert at_most_one(facts, get)
             assert get.default is not MISSING or at_least_one(facts, get)
+
+
+@pytest.mark.parametrize("max_len", [6, 500])
+def test_positions_moved_by_one_number_differ(max_len: int) -> None:
+    """At lengths too, and by numbers, that cannot be gone through."""
+    moved = indices - everything.mean(tokens * 1000)
+    program = Program("moved", lambda tokens, indices: (key(moved) == query(0)).get(tokens, -1), range(40), max_len)
+    assert check_gets(program, 10)[0].at_most_one.how == "rule"
+    (mixed,) = merge((key(indices - tokens) == query(0)).get(indices, -1))
+    assert at_most_one(Facts.of(program, mixed), mixed) is None

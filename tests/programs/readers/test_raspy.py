@@ -128,9 +128,9 @@ def test_published_examples(id: str) -> None:
     entry, op = ENTRIES[id], PROGRAMS[id]()
     program = to_program(op, entry["alphabet"], 12, name=id)
     for example in entry["examples"]:
-        for found in (op.input(example["in"]), op(example["in"]).toseq(), program(example["in"])):
-            assert found == example["out"], example
-            assert [type(v) is bool for v in found] == [type(v) is bool for v in example["out"]]
+        for outputs in (op.input(example["in"]), op(example["in"]).toseq(), program(example["in"])):
+            assert outputs == example["out"], example
+            assert [type(v) is bool for v in outputs] == [type(v) is bool for v in example["out"]]
 
 
 def test_addition_equals_our_own() -> None:

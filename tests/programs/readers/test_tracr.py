@@ -78,10 +78,10 @@ def shift_by(offset: int, sop: rasp.SOp) -> rasp.SOp:
 
 
 def detect_pattern(sop: rasp.SOp, pattern: str) -> rasp.SOp:
-    *earlier, found = [shift_by(i, sop == x) if i else sop == x for i, x in enumerate(reversed(pattern))]
+    *earlier, matches = [shift_by(i, sop == x) if i else sop == x for i, x in enumerate(reversed(pattern))]
     for detector in reversed(earlier):
-        found = found & detector
-    return found
+        matches = matches & detector
+    return matches
 
 
 def make_count_less_freq(n: int) -> rasp.SOp:
@@ -128,9 +128,9 @@ def test_published_examples(id: str) -> None:
     entry, sop, causal = ENTRIES[id], PROGRAMS[id], id.startswith("causal")
     program = rasp.to_program(sop, entry["alphabet"], 20, name=id, causal=causal)
     for example in entry["examples"]:
-        for found in (program(example["in"]), *([] if causal else [sop(example["in"])])):
-            assert found == example["out"], example
-            assert [type(v) is bool for v in found] == [type(v) is bool for v in example["out"]]
+        for outputs in (program(example["in"]), *([] if causal else [sop(example["in"])])):
+            assert outputs == example["out"], example
+            assert [type(v) is bool for v in outputs] == [type(v) is bool for v in example["out"]]
 
 
 @settings(max_examples=15)
