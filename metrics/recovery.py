@@ -228,3 +228,29 @@ def _kind_and_layer(match: re.Match[str]) -> tuple[str, int]:
     if match["mlp"] is not None:
         return "mlp", int(match["mlp"])
     return match["name"], -1
+
+
+def recovery_scores(
+    scores: Float[np.ndarray, " names"], labels: Bool[np.ndarray, " names"], strata: Sequence[Hashable]
+) -> dict[str, float | None]:
+    """Return what a result says of edges, nodes or ports beside the truth, by the names of its scores.
+
+    >>> scores = recovery_scores(np.array([3.0, 2.0, 1.0]), np.array([True, False, False]), "aab")
+    >>> scores["skill"], scores["auroc"], scores["precision_at_size"]
+    (1.0, 1.0, 1.0)
+    """
+    value, comparators = skill(scores, labels, strata)
+    low, high = auroc_bounds(scores, labels) or (None, None)
+    f1 = best_f1(scores, labels)
+    return {
+        "skill": value,
+        "comparators": comparators,
+        "matched_auroc": matched_auroc(scores, labels, strata)[0],
+        "auroc": auroc(scores, labels),
+        "auroc_low": low,
+        "auroc_high": high,
+        "auprc": auprc(scores, labels),
+        "auprc_chance": auprc_chance(int(labels.sum()), len(labels)),
+        "precision_at_size": precision_at_size(scores, labels),
+        "best_f1": None if f1 is None else f1[0],
+    }

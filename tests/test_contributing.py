@@ -1,6 +1,5 @@
 """CONTRIBUTING.md is followed to the letter, in a copy of the package."""
 
-import doctest
 import os
 import re
 import shutil
@@ -85,12 +84,42 @@ def test_a_variant_is_a_module_and_a_row(package: Path) -> None:
     assert printed == "2 [2, 1, 1, 2]"
 
 
-def test_the_example_of_a_metric_is_right() -> None:
-    _, code = step("metric")
-    names = {"__name__": "example"}
-    exec("import numpy as np\nfrom jaxtyping import Bool, Float\n" + code, names)
-    (example,) = doctest.DocTestFinder().find(names["reading_share"], "reading_share", globs=names)
-    assert doctest.DocTestRunner().run(example).failed == 0
+def insert(path: Path, after: str, text: str) -> None:
+    """Put a text behind the one place where `after` stands."""
+    before, place, behind = path.read_text(encoding="utf-8").partition(after)
+    assert place
+    assert after not in behind
+    path.write_text(before + place + text + behind, encoding="utf-8")
+
+
+def test_a_metric_is_three_files(package: Path) -> None:
+    file, code = step("metric")
+    name = re.findall(r"^def (\w+)", code, flags=re.MULTILINE)[0]
+    (row,) = re.findall(r"`(Score\(.+\))`", TEXT)
+    insert(
+        package / file,
+        "or (None, None)\n    f1 = best_f1(scores, labels)\n    return {",
+        f"{name!r}: {name}(scores, labels),",
+    )
+    with (package / file).open("a", encoding="utf-8") as module:
+        module.write(f"\n\n{code}")
+    insert(package / "metrics" / "__init__.py", "gaugeblock.metrics.recovery import (", f"{name},")
+    insert(package / "metrics" / "__init__.py", "__all__ = [", f"{name!r},")
+    insert(package / "evaluation" / "scores.py", "_ROWS = (", f"{row},")
+    printed = run(
+        package,
+        f"""
+import doctest
+from gaugeblock.evaluation.scores import SCORES
+from gaugeblock.metrics import recovery
+assert doctest.testmod(recovery).failed == 0
+assert gb.metrics.{name} is recovery.{name}
+assert SCORES[{name!r}].better == "lower"
+result = gb.evaluate("oracle", gb.case("frac_prevs"))
+print(result.scores[{name!r}])
+""",
+    )
+    assert 0 < float(printed) < 1
 
 
 def test_files_that_the_steps_name_exist() -> None:

@@ -10,16 +10,7 @@ from jaxtyping import Bool, Float
 from gaugeblock.cases.classes import Classes
 from gaugeblock.compiled.edges.graph import Place
 from gaugeblock.metrics.ranking import round_to_noise, tie_groups
-from gaugeblock.metrics.recovery import (
-    auprc,
-    auprc_chance,
-    auroc,
-    auroc_bounds,
-    best_f1,
-    matched_auroc,
-    precision_at_size,
-    skill,
-)
+from gaugeblock.metrics.recovery import recovery_scores
 
 NOISE = {"float64": 1e-9, "float32": 1e-6}
 """Scores closer than this share of the largest |score| tie: what is left of an exact zero after a gradient."""
@@ -45,32 +36,6 @@ def strengths(
     """
     scores = np.array([edge_scores[e] for e in edges], dtype=np.float64)
     return round_to_noise(scores if signed else np.abs(scores), noise)
-
-
-def recovery_scores(
-    scores: Float[np.ndarray, " names"], labels: Bool[np.ndarray, " names"], strata: Sequence[Hashable]
-) -> dict[str, float | None]:
-    """Return the scores of a result that compare with the truth (see SCORES).
-
-    >>> scores = recovery_scores(np.array([3.0, 2.0, 1.0]), np.array([True, False, False]), "aab")
-    >>> scores["skill"], scores["auroc"], scores["precision_at_size"]
-    (1.0, 1.0, 1.0)
-    """
-    value, comparators = skill(scores, labels, strata)
-    low, high = auroc_bounds(scores, labels) or (None, None)
-    f1 = best_f1(scores, labels)
-    return {
-        "skill": value,
-        "comparators": comparators,
-        "matched_auroc": matched_auroc(scores, labels, strata)[0],
-        "auroc": auroc(scores, labels),
-        "auroc_low": low,
-        "auroc_high": high,
-        "auprc": auprc(scores, labels),
-        "auprc_chance": auprc_chance(int(labels.sum()), len(labels)),
-        "precision_at_size": precision_at_size(scores, labels),
-        "best_f1": None if f1 is None else f1[0],
-    }
 
 
 @final

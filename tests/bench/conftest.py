@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaugeblock.evaluation.ranking import recovery_scores, strengths
-from gaugeblock.metrics.recovery import stratum
+from gaugeblock.evaluation.ranking import strengths
+from gaugeblock.metrics.recovery import recovery_scores, stratum
 from gaugeblock.results.files import case_path, result_path, write_json
 from gaugeblock.results.records import CaseRecord, Claim, Result
 from gaugeblock.running import jobs, runner

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaugeblock.evaluation.ranking import NOISE, noise_floor, recovery_scores, strengths, top_edges
+from gaugeblock.evaluation.ranking import NOISE, noise_floor, strengths, top_edges
 from gaugeblock.evaluation.scores import SCORES
-from gaugeblock.metrics.recovery import precision_at_size, stratum
+from gaugeblock.metrics.recovery import precision_at_size, recovery_scores, stratum
 
 EDGES = [f"a0.h{h}->m0" for h in range(6)]
 
