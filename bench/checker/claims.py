@@ -31,18 +31,18 @@ class Claim:
 
 
 def make_claim(name: str, ablation: str | None, checked: int, wrong: Sequence[str], passing: str) -> Claim:
-    """A claim that holds if nothing is wrong; `passing` is what is said then."""
+    """Return a claim that holds if nothing is wrong; `passing` is what is said then."""
     failing = "; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more" if len(wrong) > 4 else "")
     return Claim(name, ablation, not wrong, checked, failing or passing)
 
 
 def named(what: str, names: Iterable[str]) -> list[str]:
-    """One complaint that names some of what it is about; none where there is nothing."""
-    found = sorted(names)
-    return [f"{what}: {some(found)}"] if found else []
+    """Return one complaint that names some of what it is about; none where there is nothing."""
+    ordered = sorted(names)
+    return [f"{what}: {some(ordered)}"] if ordered else []
 
 
 def some(items: Sequence[Any], limit: int = 5) -> str:
-    """The first few, and how many more there are."""
+    """Return the first few, and how many more there are."""
     shown = ", ".join(map(str, items[:limit])) or "none"
     return shown + (f" and {len(items) - limit} more" if len(items) > limit else "")

@@ -22,7 +22,7 @@ from gaugeblock.compiled.lowered.operations import Lowered
 from gaugeblock.compiled.lowered.semantics import NOTHING, UNKNOWN
 from gaugeblock.programs.program import Program
 
-LARGEST_SET = 3
+MAX_SET_SIZE = 3
 
 ROUNDING = 1e-16
 """Of a writer's content, relative to its norm over all rows; what float64 leaves of it is less."""
@@ -118,7 +118,7 @@ class Evidence:
 
     @cached_property
     def proofs(self) -> dict[str, list[str]]:
-        """What is wrong with a list of inert parts, once that was found out."""
+        """What is wrong with a list of inert parts, once that is known."""
         return {}
 
     @cached_property
@@ -153,7 +153,7 @@ class Experiment:
 
     Args:
         possible: edges that can matter; by default all that are live.
-        woken: edges that matter though no part of the program is behind them: camouflage that this ablation wakes.
+        reactivated: edges of camouflage that matter under this ablation, though no part of the program is behind them.
     """
 
     def __init__(
@@ -162,11 +162,11 @@ class Experiment:
         ablation: str,
         donor: Mapping[str, Sequence[Sequence[int]]] | None,
         possible: frozenset[str] | None = None,
-        woken: frozenset[str] = frozenset(),
+        reactivated: frozenset[str] = frozenset(),
     ) -> None:
         self.evidence = evidence
         self.possible = evidence.model.live if possible is None else possible
-        self.woken = woken
+        self.reactivated = reactivated
         self.ablation = ablation
         self.donor = None if donor is None else (torch.as_tensor(donor["pair"]), torch.as_tensor(donor["pos"]))
         self._effects: dict[frozenset[str], Float[Tensor, " pair"]] = {}
@@ -176,8 +176,8 @@ class Experiment:
     def difference(self) -> dict[str, Rows]:
         """Writer -> ablated minus clean value; writers without any are left out."""
         clean, source = self.evidence.clean_run.written, self.evidence.corrupted_run.written
-        found = {writer: self._ablated(source[writer], clean[writer]) - clean[writer] for writer in clean}
-        return {writer: rows for writer, rows in found.items() if bool(rows.any())}
+        differences = {writer: self._ablated(source[writer], clean[writer]) - clean[writer] for writer in clean}
+        return {writer: rows for writer, rows in differences.items() if bool(rows.any())}
 
     @cached_property
     def codes(self) -> dict[str, np.ndarray]:
@@ -189,19 +189,19 @@ class Experiment:
         }
 
     def _ablated(self, source: Rows, clean: Rows) -> Rows:
-        """What stands in a writer's place."""
+        """Return what stands in a writer's place."""
         if self.ablation == "zero":
             return torch.zeros_like(clean)
         return self._averaged(source, clean, lambda rows: rows.mean(0))
 
     def _ablated_codes(self, source: Tensor, clean: Tensor) -> Tensor:
-        """The same for a variable's codes: UNKNOWN where different ones are averaged."""
+        """Return the same for a variable's codes: UNKNOWN where different ones are averaged."""
         if self.ablation == "zero":
             return torch.full_like(clean, NOTHING)
         return self._averaged(source, clean, lambda codes: codes[0] if len(codes.unique()) == 1 else UNKNOWN)
 
     def _averaged(self, source: Tensor, clean: Tensor, average: Callable[[Tensor], Tensor | int]) -> Tensor:
-        """Under `mean`, position by position: the average over the corrupted inputs with a token there."""
+        """Return, under `mean` and position by position, the average over the corrupted inputs with a token there."""
         if self.ablation != "mean":
             return self._moved(source, clean)
         real, there = self.evidence.real(self.evidence.clean), self.evidence.real(self.evidence.corrupted)
@@ -212,7 +212,7 @@ class Experiment:
         return result
 
     def _moved(self, source: Tensor, clean: Tensor) -> Tensor:
-        """The corrupted run's values at the same place, or where the donors say."""
+        """Return the corrupted run's values at the same place, or where the donors say."""
         if self.donor is None:
             return source
         real = self.evidence.real(self.evidence.clean)
@@ -220,14 +220,14 @@ class Experiment:
         return torch.where(real.reshape(real.shape + (1,) * (clean.ndim - 2)), source[pair, pos], clean)
 
     def change(self, edges: Iterable[str], pairs: Int[Tensor, " some"] | None = None) -> Float[Tensor, "pair pos out"]:
-        """Change of the logits when these edges are ablated, on all pairs or some."""
+        """Return the change of the logits when these edges are ablated, on all pairs or some."""
         run, difference = self.evidence.clean_run, self.difference
         if pairs is not None:
             run, difference = run.on(pairs), {writer: rows[pairs] for writer, rows in difference.items()}
         return self.evidence.model.patched(run, difference, edges)
 
     def rounding(self, edges: Iterable[str], pairs: Int[Tensor, " some"]) -> float:
-        """How far a graded logit moves where all that is put in place is off by ROUNDING."""
+        """Return how far a graded logit moves where all that is put in place is off by ROUNDING."""
         generator, run = torch.Generator().manual_seed(0), self.evidence.clean_run.on(pairs)
         exact = {writer: rows[pairs] for writer, rows in self.difference.items()}
         off = {
@@ -238,7 +238,7 @@ class Experiment:
         return float(self.graded(one - other, pairs).max())
 
     def effect(self, edges: Iterable[str]) -> Float[Tensor, " pair"]:
-        """Per pair, the largest change of a graded logit."""
+        """Return, per pair, the largest change of a graded logit."""
         key, model = frozenset(edge for edge in edges if not self.is_void(edge)), self.evidence.model
         if key not in self._effects:
             # among live edges, what the other nodes write for nobody need not be computed
@@ -250,20 +250,20 @@ class Experiment:
     def graded(
         self, change: Float[Tensor, "pair pos out"], pairs: Int[Tensor, " some"] | None = None
     ) -> Float[Tensor, " pair"]:
-        """Per pair, the largest change at a graded position."""
+        """Return, per pair, the largest change at a graded position."""
         positions = self.evidence.positions if pairs is None else self.evidence.positions[pairs]
         return (change.abs().amax(2) * positions).amax(1)
 
     def matters(self, edges: Iterable[str]) -> bool:
-        """On some pair."""
+        """Return whether the set matters on some pair."""
         return bool((self.effect(edges) > self.evidence.tolerance).any())
 
     def kappa(self, edges: Iterable[str]) -> float:
-        """Share of pairs on which the set matters."""
+        """Return the share of pairs on which the set matters."""
         return float((self.effect(edges) > self.evidence.tolerance).double().mean())
 
     def is_void(self, edge: str) -> bool:
-        """Whether the ablation puts the same in its place as far as the reader reads it, whatever else is ablated."""
+        """Return whether the ablation puts the same in its place as far as it is read, whatever else is ablated."""
         writer, _, reader = edge.partition("->")
         if writer not in INPUT_WRITERS:  # what it writes may change with other edges
             return False
@@ -275,15 +275,15 @@ class Experiment:
     @cached_property
     def minimal_sets(self) -> tuple[frozenset[str], ...]:
         """All sets of at most three possible edges that matter while no proper subset does; small ones first."""
-        found: list[frozenset[str]] = []
+        minimal: list[frozenset[str]] = []
         candidates = [e for e in self.evidence.model.edges if e in self.possible and not self.is_void(e)]
-        for size in range(1, LARGEST_SET + 1):
+        for size in range(1, MAX_SET_SIZE + 1):
             for edges in map(frozenset, combinations(candidates, size)):
-                if not any(known <= edges for known in found) and self.matters(edges):
-                    found.append(edges)
+                if not any(known <= edges for known in minimal) and self.matters(edges):
+                    minimal.append(edges)
             if size == 1:
-                candidates = [edge for edge in candidates if frozenset([edge]) not in found]
-        return tuple(found)
+                candidates = [edge for edge in candidates if frozenset([edge]) not in minimal]
+        return tuple(minimal)
 
     @cached_property
     def exercised(self) -> dict[str, int]:

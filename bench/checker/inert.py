@@ -19,13 +19,13 @@ from gaugeblock.checker.claims import Claim, make_claim
 from gaugeblock.checker.evidence import Evidence, Part
 from gaugeblock.checker.weights import TOLERANCE, WeightsModel
 
-LEAD = 60.0
+MIN_LEAD = 60.0
 """Attention to a key whose score is lower by so much is below 1e-26."""
 
-WHATEVER = ("dead neurons", "twin neurons", "constant key")
+UNDER_EVERY_ABLATION = ("dead neurons", "twin neurons", "constant key")
 """Constructions whose proof holds under every ablation."""
 
-PARKED = "parked head"
+ATTENDS_TO_BOS = "parked head"
 """Its proof needs the content of BOS to be there, so it does not hold where that is zeroed."""
 
 
@@ -33,8 +33,8 @@ Rows = Float[Tensor, "_ d_model"]
 
 
 def check_inert(evidence: Evidence, parts: Sequence[Part], ablation: str) -> Claim:
-    """Every part that a label file lists is what it is said to be. Under `zero`, too, a parked head must be one, though
-    its edges are not negatives then."""
+    """Check that every part that a label file lists is what it is said to be. Under `zero`, too, a head that is said to
+    attend to BOS must do so, though its edges are not negatives then."""
     key = repr(parts)
     if key not in evidence.proofs:  # the same under every ablation
         evidence.proofs[key] = _wrong_parts(evidence, parts)
@@ -56,10 +56,10 @@ def _wrong_parts(evidence: Evidence, parts: Sequence[Part]) -> list[str]:
 def reduced(weights: Mapping[str, np.ndarray], parts: Sequence[Part], ablation: str | None) -> dict[str, np.ndarray]:
     """The weights without the parts that change no logit under an ablation; without all of them if it is None."""
     left = {name: np.array(array) for name, array in weights.items()}
-    gone = [part for part in parts if part["construction"] in WHATEVER or ablation != "zero"]
+    gone = [part for part in parts if part["construction"] in UNDER_EVERY_ABLATION or ablation != "zero"]
     for part in gone:
         at = f"blocks.{part['layer']}."
-        if part["construction"] == PARKED:
+        if part["construction"] == ATTENDS_TO_BOS:
             for name in ("W_Q", "b_Q", "W_K", "b_K", "W_V", "b_V", "W_O"):
                 left[f"{at}attn.{name}"][part["head"]] = 0
         elif part["construction"] != "constant key":
@@ -71,8 +71,8 @@ def reduced(weights: Mapping[str, np.ndarray], parts: Sequence[Part], ablation: 
         if part["construction"] == "constant key" and part["head"] in model.heads[part["layer"]]:
             kept = _key_differences(model, part["layer"], part["head"])
             for name in ("W_Q", "b_Q"):
-                own = left[f"blocks.{part['layer']}.attn.{name}"]
-                own[part["head"]] = own[part["head"]] @ kept @ kept.T
+                queries = left[f"blocks.{part['layer']}.attn.{name}"]
+                queries[part["head"]] = queries[part["head"]] @ kept @ kept.T
     return left
 
 
@@ -81,7 +81,7 @@ def reduced(weights: Mapping[str, np.ndarray], parts: Sequence[Part], ablation: 
 
 def _misnamed(model: WeightsModel, part: Part) -> Iterator[str]:
     layer, head, neurons = part["layer"], part["head"], part["neurons"]
-    if part["construction"] not in (*WHATEVER, PARKED):
+    if part["construction"] not in (*UNDER_EVERY_ABLATION, ATTENDS_TO_BOS):
         yield f"no construction is named {part['construction']!r}"
     elif not 0 <= layer < model.n_layers:
         yield f"there is no layer {layer}"
@@ -109,8 +109,8 @@ def _title(part: Part) -> str:
 def _faults(evidence: Evidence, part: Part, at_hand: "_Pieces", zeroed: "_Pieces") -> Iterator[str]:
     model, layer = evidence.model, part["layer"]
     if part["head"] is not None:
-        if part["construction"] == PARKED:
-            yield from at_hand.not_parked(layer, part["head"])
+        if part["construction"] == ATTENDS_TO_BOS:
+            yield from at_hand.not_at_bos(layer, part["head"])
             yield from zeroed.loud_at_bos(layer, part["head"])
         elif _key_differences(model, layer, part["head"], shared=True).shape[1] == 0:
             yield "no key direction is the same for every token"
@@ -118,12 +118,12 @@ def _faults(evidence: Evidence, part: Part, at_hand: "_Pieces", zeroed: "_Pieces
     if evidence.activation != "relu":
         yield f"the proof needs ReLU, not {evidence.activation}"
         return
-    own = torch.tensor(part["neurons"])
-    W_in, b_in, W_out = model.mlp(layer, "W_in")[:, own], model.mlp(layer, "b_in")[own], model.mlp(layer, "W_out")[own]
+    neurons = torch.tensor(part["neurons"])
+    W_in, b_in, W_out = _mlp(model, layer, neurons)
     if part["construction"] == "dead neurons":
         highest = b_in + _top(zeroed.before_mlp[layer], W_in)
-        for neuron in own[highest > 0].tolist():
-            yield f"neuron {neuron} may read up to {float(highest[own == neuron]):.3g} above its threshold"
+        for neuron in neurons[highest > 0].tolist():
+            yield f"neuron {neuron} may read up to {float(highest[neurons == neuron]):.3g} above its threshold"
         return
     lengths = W_in.norm(dim=0)
     if not bool((lengths > 0).all()):
@@ -181,11 +181,11 @@ class _Pieces:
             if model.has_mlp(layer):
                 stream += list(self._of_mlp(layer, stream))
 
-    def not_parked(self, layer: int, head: int) -> Iterator[str]:
+    def not_at_bos(self, layer: int, head: int) -> Iterator[str]:
         """What keeps a head from attending to BOS alone."""
         for at in ("bos", "other"):
             lead = self._lead(layer, head, at)
-            if lead < LEAD:
+            if lead < MIN_LEAD:
                 yield f"BOS may lead by no more than {lead:.4g} for a query {'at BOS' if at == 'bos' else 'elsewhere'}"
 
     def loud_at_bos(self, layer: int, head: int) -> Iterator[str]:
@@ -215,7 +215,7 @@ class _Pieces:
 
     def _of_head(self, layer: int, head: int) -> Iterator[_Piece]:
         carried = self.model.attention(layer, "W_V")[head] @ self.model.attention(layer, "W_O")[head]
-        at_bos, elsewhere = (self._lead(layer, head, at) >= LEAD for at in ("bos", "other"))
+        at_bos, elsewhere = (self._lead(layer, head, at) >= MIN_LEAD for at in ("bos", "other"))
         for piece in self.before_heads[layer]:
             values = _Piece(piece.bos @ carried, piece.other @ carried)
             if bool(values.anywhere.any()):
@@ -227,16 +227,12 @@ class _Pieces:
 
     def _of_mlp(self, layer: int, stream: Sequence[_Piece]) -> Iterator[_Piece]:
         """Neurons that read along one line write along a broken line: its bends and ends are corners."""
-        model, own = self.model, self.model.neurons[layer]
-        W_in, b_in, W_out = (
-            model.mlp(layer, "W_in")[:, own],
-            model.mlp(layer, "b_in")[own],
-            model.mlp(layer, "W_out")[own],
-        )
+        model, neurons = self.model, self.model.neurons[layer]
+        W_in, b_in, W_out = _mlp(model, layer, neurons)
         lengths = W_in.norm(dim=0)
         unit = W_in / lengths.clamp(min=1e-300)
         cosine = unit.T @ unit
-        together = (cosine.abs() > 1 - 1e-12) | torch.eye(len(own), dtype=torch.bool)
+        together = (cosine.abs() > 1 - 1e-12) | torch.eye(len(neurons), dtype=torch.bool)
         leader = together.int().argmax(0)
         leaders = leader.unique()
         lines = unit[:, leaders]
@@ -259,6 +255,11 @@ class _Pieces:
         zero = torch.zeros_like(bos[:1])
         sides = [torch.cat([rows, zero]) if self.zeroed else rows for rows in (bos, other)]
         return _Piece(*(rows.unique(dim=0) for rows in sides))
+
+
+def _mlp(model: WeightsModel, layer: int, neurons: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """W_in, b_in and W_out of some neurons."""
+    return model.mlp(layer, "W_in")[:, neurons], model.mlp(layer, "b_in")[neurons], model.mlp(layer, "W_out")[neurons]
 
 
 def _split(groups: Sequence[Tensor], matrix: Tensor) -> tuple[list[tuple[int, Tensor]], float]:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from gaugeblock.checker.claims import EXACT, Claim, make_claim, named, some
-from gaugeblock.checker.evidence import LARGEST_SET, Evidence, Experiment, Labels, Part, Witness
+from gaugeblock.checker.evidence import MAX_SET_SIZE, Evidence, Experiment, Labels, Part, Witness
 from gaugeblock.checker.inert import check_inert, reduced
-from gaugeblock.checker.node_classes import check_levels, check_sufficient_sets
+from gaugeblock.checker.node_classes import check_classes, check_sufficient_sets
 from gaugeblock.checker.program import check_attention, check_interchange
 from gaugeblock.checker.reads import wrong_reads
 from gaugeblock.checker.weights import TOLERANCE, WeightsModel
@@ -43,7 +43,7 @@ def check_labels(
         experiment = Experiment(evidence, ablation, labels["donor"], possible, live - possible)
     yield check_necessity(experiment, labels)
     yield check_coverage(experiment, labels)
-    yield check_levels(experiment, labels)
+    yield check_classes(experiment, labels)
     yield check_sufficient_sets(experiment, labels)
     yield check_interchange(experiment, labels)
     yield check_attention(evidence, labels)
@@ -90,10 +90,10 @@ def _wrong_donor(evidence: Evidence, labels: Labels) -> list[str]:
         return []
     try:
         real = evidence.real(evidence.clean)
-        given = [torch.as_tensor(donor[side]) for side in ("pair", "pos")]
-        if any(index.shape != real.shape for index in given):
-            raise ValueError(f"shapes {[tuple(index.shape) for index in given]}, not {tuple(real.shape)}")
-        pair, pos = (torch.where(real, index, 0) for index in given)
+        donors = [torch.as_tensor(donor[side]) for side in ("pair", "pos")]
+        if any(index.shape != real.shape for index in donors):
+            raise ValueError(f"shapes {[tuple(index.shape) for index in donors]}, not {tuple(real.shape)}")
+        pair, pos = (torch.where(real, index, 0) for index in donors)
         good = evidence.real(evidence.corrupted)[pair, pos] & (pair >= 0) & (pos >= 0)
     except (IndexError, KeyError, TypeError, ValueError) as e:
         return [f"the donors are no indices of corrupted inputs: {e}"]
@@ -143,7 +143,7 @@ def check_necessity(experiment: Experiment, labels: Labels) -> Claim:
     wrong += named("exercised program edge, but not positive", (set(exercised) & program) - positives)
     for edge, witness in labels["witnesses"].items():
         wrong += [f"the witness of {edge} {fault}" for fault in _faults(experiment, edge, witness)]
-    sizes = [sum(size == n for size in exercised.values()) for n in range(1, LARGEST_SET + 1)]
+    sizes = [sum(size == n for size in exercised.values()) for n in range(1, MAX_SET_SIZE + 1)]
     by_size = ", ".join(f"{count} in sets of {n}" for n, count in enumerate(sizes, 1))
     checked = len(experiment.possible)
     return make_claim("necessity", labels["ablation"], checked, wrong, f"exercised: {by_size}")
@@ -151,8 +151,8 @@ def check_necessity(experiment: Experiment, labels: Labels) -> Claim:
 
 def _faults(experiment: Experiment, edge: str, witness: Witness) -> Iterator[str]:
     edges, pair = frozenset(witness["set"]), witness["pair"]
-    if edge not in edges or not len(edges) == len(witness["set"]) <= LARGEST_SET:
-        yield f"is {sorted(witness['set'])}, no set of at most {LARGEST_SET} edges with this edge"
+    if edge not in edges or not len(edges) == len(witness["set"]) <= MAX_SET_SIZE:
+        yield f"is {sorted(witness['set'])}, no set of at most {MAX_SET_SIZE} edges with this edge"
         return
     effect = float(experiment.effect(edges)[pair])
     if effect <= experiment.evidence.tolerance:
@@ -165,7 +165,7 @@ def _faults(experiment: Experiment, edge: str, witness: Witness) -> Iterator[str
 
 def check_sufficiency(experiment: Experiment, labels: Labels) -> Claim:
     """Everything but the positives ablated at once changes nothing on this data."""
-    rest = sorted({*labels["negatives"], *labels["ignored"]} - experiment.woken)
+    rest = sorted({*labels["negatives"], *labels["ignored"]} - experiment.reactivated)
     effect = experiment.effect(rest)
     moved = (effect > experiment.evidence.tolerance).nonzero().flatten().tolist()
     wrong = [f"negatives and ignored edges together move a logit by {float(effect.max()):.2g}, on pairs {some(moved)}"]

@@ -16,12 +16,12 @@ from gaugeblock.programs.errors import InputError, ProgramError
 from gaugeblock.programs.interpreter import evaluate
 from gaugeblock.programs.language.expression import Constant
 from gaugeblock.programs.language.selector import Sum
-from gaugeblock.programs.proofs.uniqueness import check_gets
+from gaugeblock.programs.proofs.claims import check_gets
 
-ENUMERATED = 20_000
+MAX_INPUTS_FOR_GETS = 20_000
 """Inputs on which a `.get` that no rule proves is tried, where the domain has no more."""
 
-EXHAUSTIVE = 100_000
+MAX_INPUTS_ENUMERATED = 100_000
 """Domains up to this size are checked on every input."""
 
 
@@ -61,7 +61,7 @@ def check_data(evidence: Evidence) -> Claim:
 def check_equivalence(evidence: Evidence, dtype: torch.dtype, n_samples: int, seed: int) -> Claim:
     """Decoded model output = interpreter = reference, on the whole domain or on random inputs of it."""
     program, size = evidence.program, (evidence.program.vocab, evidence.lowered.max_len)
-    inputs: Iterator[list[Any]] | None = program.domain.enumerate(*size, limit=EXHAUSTIVE)
+    inputs: Iterator[list[Any]] | None = program.domain.enumerate(*size, limit=MAX_INPUTS_ENUMERATED)
     how = "every input of the domain"
     if inputs is None:
         inputs, how = iter(program.sample(np.random.default_rng(seed), n_samples)), "random inputs of the domain"
@@ -86,7 +86,7 @@ def check_assumptions(evidence: Evidence, n_samples: int, seed: int) -> Claim | 
     does so on random inputs; None where nothing is assumed."""
     program, wrong = evidence.program, []
     try:
-        assumed = [claim for claim in check_gets(program, ENUMERATED) if claim.assumed]
+        assumed = [claim for claim in check_gets(program, MAX_INPUTS_FOR_GETS) if claim.assumed]
     except ProgramError as e:
         return make_claim("assumptions", None, 1, [str(e)], "")
     if not assumed:

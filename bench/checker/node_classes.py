@@ -1,4 +1,4 @@
-"""The auditor's claims about truth at other levels than edges, and about the sets of edges that suffice."""
+"""The auditor's claims about truth at other granularity than edges, and about the sets of edges that suffice."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,7 +9,7 @@ FOUND_BY = ("enumeration", "search", "part of a search")
 """How sufficient sets may have been looked for."""
 
 
-def check_levels(experiment: Experiment, labels: Labels) -> Claim:
+def check_classes(experiment: Experiment, labels: Labels) -> Claim:
     """Nodes, ports and variables are classed as the edges and the effects of ablating whole nodes say."""
     model = experiment.evidence.model
     positives, negatives = set(labels["positives"]), set(labels["negatives"])
@@ -37,11 +37,11 @@ def check_levels(experiment: Experiment, labels: Labels) -> Claim:
 
 
 def check_sufficient_sets(experiment: Experiment, labels: Labels) -> Claim:
-    """Each listed set suffices, and none of its edges can be spared; the sets that matter only jointly are as found."""
-    edges, found = set(experiment.evidence.model.edges), labels["sufficient"]
+    """Check that each listed set suffices, that none of its edges can be spared, and which sets matter only jointly."""
+    edges, sufficient = set(experiment.evidence.model.edges), labels["sufficient"]
     wrong: list[str] = []
-    others = edges - experiment.woken
-    for chosen in map(set, found["sets"]):
+    others = edges - experiment.reactivated
+    for chosen in map(set, sufficient["sets"]):
         if chosen - edges:
             wrong += named("in a sufficient set, but no edge", chosen - edges)
         elif experiment.matters(others - chosen):
@@ -50,15 +50,17 @@ def check_sufficient_sets(experiment: Experiment, labels: Labels) -> Claim:
             rest = experiment.possible - chosen  # what cannot matter was ablated with the whole, and is slow
             spared = [edge for edge in sorted(chosen) if not experiment.matters(rest | {edge})]
             wrong += named("in a minimal sufficient set, but can be spared", spared)
-    if not found["sets"] and found["found_by"] != "part of a search":
+    if not sufficient["sets"] and sufficient["found_by"] != "part of a search":
         wrong.append("there is no sufficient set")
-    if found["found_by"] not in FOUND_BY:
-        wrong.append(f"found_by is {found['found_by']!r}")
+    if sufficient["found_by"] not in FOUND_BY:
+        wrong.append(f"found_by is {sufficient['found_by']!r}")
     joint = {edges for edges in experiment.minimal_sets if len(edges) > 1}
-    wrong += named("jointly, or not, unlike stated", map(_spelt, joint ^ set(map(frozenset, labels["joint"]))))
-    sizes = " and ".join(str(len(chosen)) for chosen in found["sets"])
-    passing = f"minimal sufficient sets of {sizes} edges, by {found['found_by']}; {len(joint)} sets matter only jointly"
-    return make_claim("sufficient sets", labels["ablation"], len(found["sets"]), wrong, passing)
+    wrong += named("jointly, or not, unlike stated", map(_joined, joint ^ set(map(frozenset, labels["joint"]))))
+    sizes = " and ".join(str(len(chosen)) for chosen in sufficient["sets"])
+    passing = (
+        f"minimal sufficient sets of {sizes} edges, by {sufficient['found_by']}; {len(joint)} sets matter only jointly"
+    )
+    return make_claim("sufficient sets", labels["ablation"], len(sufficient["sets"]), wrong, passing)
 
 
 def _contradictions(
@@ -69,8 +71,8 @@ def _contradictions(
         "negative": (stated["negatives"], negatives),
         "ignored": (stated["ignored"], set(everything) - positives - negatives),
     }
-    for name, (given, found) in classes.items():
-        yield from named(f"{what} is {name}, but not stated so, or the other way round", set(given) ^ found)
+    for name, (listed, right) in classes.items():
+        yield from named(f"{what} is {name}, but not stated so, or the other way round", set(listed) ^ right)
 
 
 def _any_in(edges_of: dict[str, list[str]], some: set[str]) -> set[str]:
@@ -81,5 +83,5 @@ def _all_in(edges_of: dict[str, list[str]], some: set[str]) -> set[str]:
     return {name for name, edges in edges_of.items() if some >= set(edges)}
 
 
-def _spelt(edges: frozenset[str]) -> str:
+def _joined(edges: frozenset[str]) -> str:
     return " + ".join(sorted(edges))

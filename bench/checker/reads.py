@@ -29,12 +29,12 @@ def wrong_reads(evidence: Evidence, labels: Labels) -> list[str]:
 
 def places(labels: Labels) -> dict[str, set[str]]:
     """Operation -> the nodes at which its reads arrive; one, if all is well."""
-    found: dict[str, set[str]] = {}
+    nodes: dict[str, set[str]] = {}
     for edge, reads in labels["reads"].items():
         reader = edge.partition("->")[2]
         for operation, port, _ in reads:
-            found.setdefault(operation, set()).add(reader.removesuffix(f".{port}"))
-    return found
+            nodes.setdefault(operation, set()).add(reader.removesuffix(f".{port}"))
+    return nodes
 
 
 def _port(edge: str) -> str:

@@ -114,7 +114,7 @@ def _crooked(lowered: Lowered, rows: Mapping[str, Float[np.ndarray, "direction d
     names = [name for name in rows for _ in rows[name]]
     every = np.concatenate(list(rows.values()))
     products = every @ every.T
-    second = np.concatenate([np.arange(len(own)) == 1 for own in rows.values()])
+    second = np.concatenate([np.arange(len(directions)) == 1 for directions in rows.values()])
     is_ratio = np.array([lowered.variables[name].encoding == "ratio" for name in names]) & second
     writers = np.array([lowered.variables[name].writer for name in names])
     shared = is_ratio[:, None] & is_ratio & (writers[:, None] == writers)
@@ -127,7 +127,7 @@ def _misplaced(
     evidence: Evidence, places: Mapping[str, VariablePlace], reads: Mapping[str, Sequence[Sequence[str]]]
 ) -> Iterator[str]:
     """Variables that other nodes write, or read last, than the edges which carry them say."""
-    carried = [(variable, *edge.split("->")) for edge, own in reads.items() for _, _, variable in own]
+    carried = [(variable, *edge.split("->")) for edge, carries in reads.items() for _, _, variable in carries]
     for name, place in places.items():
         writers = {writer for variable, writer, _ in carried if variable == name}
         readers = {reader for variable, _, reader in carried if variable == name}

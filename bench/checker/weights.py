@@ -93,11 +93,11 @@ class WeightsModel:
     def earlier(self) -> dict[str, tuple[str, ...]]:
         """Reader -> the writers strictly before it; both in the order of computation."""
         written = ["embed"] + ["pos"] * bool(self.p["pos_embed.W_pos"].any())
-        found: dict[str, tuple[str, ...]] = {}
+        earlier: dict[str, tuple[str, ...]] = {}
 
         def read(reader: str, layers: int) -> None:
             biased = any(bool(self.attention(layer, "b_O").any()) for layer in range(layers))
-            found[reader] = tuple(written + ["bias"] * biased)
+            earlier[reader] = tuple(written + ["bias"] * biased)
 
         for layer, heads in enumerate(self.heads):
             for head in heads:
@@ -108,7 +108,7 @@ class WeightsModel:
                 read(f"m{layer}", layer + 1)
                 written.append(f"m{layer}")
         read("logits", self.n_layers)
-        return found
+        return earlier
 
     @cached_property
     def writers(self) -> tuple[str, ...]:
@@ -205,10 +205,10 @@ class WeightsModel:
                 run.written[name] = run.mixed[name] @ self.attention(layer, "W_O")[head]
                 stream = stream + run.written[name]
             if self.has_mlp(layer):
-                own, name = self.neurons[layer], f"m{layer}"
-                run.pre[name] = stream @ self.mlp(layer, "W_in")[:, own] + self.mlp(layer, "b_in")[own]
+                kept, name = self.neurons[layer], f"m{layer}"
+                run.pre[name] = stream @ self.mlp(layer, "W_in")[:, kept] + self.mlp(layer, "b_in")[kept]
                 after = self.activation(run.pre[name])
-                run.written[name] = after @ self.mlp(layer, "W_out")[own] + self.mlp(layer, "b_out")
+                run.written[name] = after @ self.mlp(layer, "W_out")[kept] + self.mlp(layer, "b_out")
                 stream = stream + run.written[name]
         run.logits = stream @ self.p["unembed.W_U"] + self.p["unembed.b_U"]
         return run
@@ -265,11 +265,11 @@ class WeightsModel:
         return change
 
     def _mlp_change(self, run: Run, layer: int, seen: Rows) -> Rows:
-        own, rows, name = self.neurons[layer], seen.abs().amax(2) > 0, f"m{layer}"
+        kept, rows, name = self.neurons[layer], seen.abs().amax(2) > 0, f"m{layer}"
         before = run.pre[name][rows]
-        after = before + seen[rows] @ self.mlp(layer, "W_in")[:, own]
+        after = before + seen[rows] @ self.mlp(layer, "W_in")[:, kept]
         change = torch.zeros_like(run.written[name])
-        change[rows] = (self.activation(after) - self.activation(before)) @ self.mlp(layer, "W_out")[own]
+        change[rows] = (self.activation(after) - self.activation(before)) @ self.mlp(layer, "W_out")[kept]
         return change
 
 

@@ -36,8 +36,8 @@ def sample(name: str, variants: tuple[str, ...] = ()) -> tuple[CompiledModel, Ev
 
 
 def places_of(model: CompiledModel) -> Places:
-    found: Places = json.loads(json.dumps({name: own.to_dict() for name, own in model.subspaces.items()}))
-    return found
+    places: Places = json.loads(json.dumps({name: subspace.to_dict() for name, subspace in model.subspaces.items()}))
+    return places
 
 
 def check(name: str, variants: tuple[str, ...], change: Callable[[Places], Any] | None = None, **options: Any) -> Claim:
@@ -101,8 +101,12 @@ def test_swapped_directions_are_caught(variants: tuple[str, ...]) -> None:
 def ratio_of(name: str) -> str:
     """A variable of two or more directions that something computes."""
     model, _ = sample(name)
-    found = [n for n, own in model.subspaces.items() if own.written not in ("embed", "pos") and len(own.directions) > 1]
-    return found[0] if found else "tokens"
+    names = [
+        n
+        for n, subspace in model.subspaces.items()
+        if subspace.written not in ("embed", "pos") and len(subspace.directions) > 1
+    ]
+    return names[0] if names else "tokens"
 
 
 @settings(max_examples=25)
@@ -130,11 +134,11 @@ def test_another_writer_or_last_reader_is_caught(name: str) -> None:
     model, evidence = sample(name, ROTATED)
     nodes = [*evidence.model.writers, "logits", None]
     half_layer: Mapping[str | None, int | None] = {node: _half_layer(node) for node in nodes}
-    for variable, own in model.subspaces.items():
+    for variable, subspace in model.subspaces.items():
         for node in nodes:
-            if node not in (own.written, "logits", None):
+            if node not in (subspace.written, "logits", None):
                 assert not check(name, ROTATED, put(variable, written=node)).ok, (variable, node)
-            if half_layer[node] != half_layer[own.read] and node not in ("embed", "pos"):
+            if half_layer[node] != half_layer[subspace.read] and node not in ("embed", "pos"):
                 assert not check(name, ROTATED, put(variable, read=node)).ok, (variable, node)
 
 
@@ -166,7 +170,7 @@ def test_a_model_that_holds_another_value_is_caught() -> None:
     """The labels are right, the weights are not: hist's counts written one further."""
     model, evidence = sample("hist")
     weights = {name: array.copy() for name, array in evidence.weights.items()}
-    out = next(own for own in model.subspaces.values() if own.written == "m0")
+    out = next(subspace for subspace in model.subspaces.values() if subspace.written == "m0")
     columns = out.directions.argmax(1)
     W_out = weights["blocks.0.mlp.W_out"]
     W_out[:, columns] = np.roll(W_out[:, columns], 1, axis=1)
