@@ -1,13 +1,18 @@
 """Commands about cases and models: certify, export, replace parts."""
 
+import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 
 from gaugeblock.cli.shared import Suites, app, console, load_case, read_tokens
+from gaugeblock.compiled.writing import write_text
 from gaugeblock.programs.errors import InputError
+from gaugeblock.running.threads import one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,8 +32,6 @@ def certify(
     ] = None,
 ) -> None:
     """Check the certificates of cases anew. Exit code 1 if a claim fails."""
-    import os
-
     from joblib import Parallel, delayed
     from rich.text import Text
 
@@ -87,13 +90,10 @@ def swap(
     ] = None,
 ) -> None:
     """Replace parts of a model and say what is lost."""
-    import json
-
     from gaugeblock.comparison.compare import compare
     from gaugeblock.comparison.replacements import parse_replacement
     from gaugeblock.compiled.swapping.components import Mean
     from gaugeblock.compiled.swapping.swap import swap as swapped_model
-    from gaugeblock.compiled.writing import write_text
 
     compiled, tokens = _model_and_tokens(model, data, seed)
     parsed = [parse_replacement(text, tokens) for text in replace]
@@ -104,26 +104,22 @@ def swap(
     baseline = swapped_model(
         compiled, {site: Mean(tokens) for site in replacements if not site.endswith((".pattern", ".ov"))}
     )
-    found = compare(compiled, swapped, tokens, baseline=baseline, seed=seed)
-    console().print(found.table())
+    comparison = compare(compiled, swapped, tokens, baseline=baseline, seed=seed)
+    console().print(comparison.table())
     if out is not None:
-        write_text(out / "comparison.json", json.dumps(found.to_dict(), indent=1) + "\n")
-        found.picture().save(out / "comparison.svg")
+        write_text(out / "comparison.json", json.dumps(comparison.to_dict(), indent=1) + "\n")
+        comparison.picture().save(out / "comparison.svg")
         print(f"\n{out / 'comparison.svg'}")
 
 
 def _certified(case: str, ablations: tuple[str, ...]) -> "Certificate":
     """In a worker: one case certified, on one thread."""
-    from gaugeblock.running.threads import one_thread
-
     with one_thread():
         return load_case(case).certify(ablations)
 
 
 def _model_and_tokens(name: str, data: Path | None, seed: int) -> "tuple[CompiledModel, Tensor]":
     """The model of a case, a program or a folder, and token ids to compare on."""
-    import numpy as np
-
     from gaugeblock.compiled.loading import load
 
     if Path(name).is_dir():

@@ -1,15 +1,17 @@
 """Commands about programs: list them, show one, compile one, try random ones."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from gaugeblock.cli.shared import app, console, load_case, read_tokens, split_tokens
 from gaugeblock.programs.errors import InputError, ProgramError, UnknownName
-
-if TYPE_CHECKING:
-    from gaugeblock.programs.program import Program
+from gaugeblock.programs.program import Program
+from gaugeblock.programs.registry import get, names
+from gaugeblock.running.fuzz import fuzz as run_fuzzer
+from gaugeblock.running.fuzz import report_text
 
 
 @app.command()
@@ -22,26 +24,24 @@ def programs(
     from rich.table import Table
     from rich.text import Text
 
-    from gaugeblock.programs.registry import get, names
-
-    found = [get(name) for name in names()]
-    known = {t for program in found for t in program.tags}
+    listed = [get(name) for name in names()]
+    known = {t for program in listed for t in program.tags}
     wanted = {*(tag or ()), *(("causal",) if causal else ())}
     for unknown in wanted - known:
         raise UnknownName("tag", unknown, known)
-    found = [program for program in found if wanted <= set(program.tags)]
+    listed = [program for program in listed if wanted <= set(program.tags)]
     if min_layers:
         from gaugeblock.compiled.compiler import plan
 
-        found = [program for program in found if plan(program).placed.n_layers >= min_layers]
+        listed = [program for program in listed if plan(program).placed.n_layers >= min_layers]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("name", "vocabulary", "length", "what it computes"):
         table.add_column(column, justify="right" if column == "length" else "left")
-    for program in found:
+    for program in listed:
         summary = program.description.partition("\n\n")[0].replace("\n", " ")
         table.add_row(program.name, Text(_vocabulary(program, 28)), str(program.max_len), Text(summary))
     console().print(table)
-    print(f"\n{len(found)} programs; tags: {', '.join(sorted(known))}")
+    print(f"\n{len(listed)} programs; tags: {', '.join(sorted(known))}")
 
 
 @app.command()
@@ -60,18 +60,14 @@ def show(
     ] = None,
 ) -> None:
     """What a program computes: source, examples, values, selectors, layers and heads. Or a picture of it."""
-    import numpy as np
-
-    from gaugeblock.programs.registry import get
-
     if picture is None and (which is not None or out is not None):
         raise InputError("--which and --out are about a picture; say --picture KIND too")
     if out is not None and out.suffix != ".svg":
         raise InputError(f"pictures are SVG; give --out a name that ends in .svg, not {str(out)!r}")
     case = load_case(name) if picture is not None and set(name) & set("@/#") else None
     program = case.program if case is not None else get(name)
-    given = [read_tokens(program, text) for text in inputs or []]
-    examples = given or sorted(program.sample(np.random.default_rng(0), 5), key=len)
+    typed = [read_tokens(program, text) for text in inputs or []]
+    examples = typed or sorted(program.sample(np.random.default_rng(0), 5), key=len)
     if picture is not None:
         from gaugeblock.pictures import draw
 
@@ -104,8 +100,6 @@ def compile_(
     dtype: Annotated[str | None, typer.Option(help="float32 or float64; chosen by the margins by default.")] = None,
 ) -> None:
     """Compile a program to transformer weights and write them as safetensors + JSON."""
-    from gaugeblock.programs.registry import get
-
     program = get(name)
     tokens = None if vocab is None else [_token(program, piece) for piece in split_tokens(vocab)]
     model = _compile(program.with_size(vocab=tokens, max_len=max_len), device, dtype)
@@ -122,9 +116,6 @@ def fuzz(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the report here, as JSON.")] = None,
 ) -> None:
     """Compile random programs and compare them with the interpreter. Exit code 1 if one differs or crashes."""
-    from gaugeblock.running.fuzz import fuzz as run_fuzzer
-    from gaugeblock.running.fuzz import report_text
-
     if out is not None and out.is_dir():
         raise InputError(f"{out} is a folder; give --out the name of a file")
     report = run_fuzzer(n, seed, workers=workers, without=without or (), progress=True)
@@ -135,7 +126,7 @@ def fuzz(
         raise typer.Exit(1)
 
 
-def _compile(program: "Program", device: str, dtype: str | None) -> Any:
+def _compile(program: Program, device: str, dtype: str | None) -> Any:
     import torch
 
     from gaugeblock.compiled.compiler import compile
@@ -154,7 +145,7 @@ def _size(model: Any) -> str:
     )
 
 
-def _token(program: "Program", piece: str) -> Any:
+def _token(program: Program, piece: str) -> Any:
     kind = type(program.vocab[0])
     try:
         return kind(piece)
@@ -162,7 +153,7 @@ def _token(program: "Program", piece: str) -> Any:
         raise ProgramError(f"{piece!r} is no token for {program.name!r}: its tokens are {kind.__name__}s") from None
 
 
-def _vocabulary(program: "Program", width: int) -> str:
+def _vocabulary(program: Program, width: int) -> str:
     text = " ".join(map(str, program.vocab))
     return text if len(text) <= width else text[: width - 1] + "…"
 

@@ -1,5 +1,6 @@
 """Commands about runs and what they leave: run methods, print the leaderboard, study the metrics."""
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gaugeblock.cli.shared import Ablation, Suites, app, console
+from gaugeblock.compiled.writing import write_text
 
 
 @app.command()
@@ -76,18 +78,15 @@ def validity(
     ] = None,
 ) -> None:
     """Correlate every metric that needs no ground truth with true recovery, over the methods and cases of a run."""
-    import json
-
-    from gaugeblock.compiled.writing import write_text
     from gaugeblock.leaderboard import metric_study as study
+    from gaugeblock.leaderboard.metric_plot import plot
 
     findings = study.study(folder, recovery)
     console().print(study.table(findings, recovery))
     target = out or folder
     write_text(target / "validity.json", json.dumps(study.record(findings, recovery), indent=1) + "\n")
     write_text(target / "validity.md", study.markdown(findings, recovery))
-    picture = study.plot(findings, recovery)
-    write_text(target / "validity.svg", str(picture))
+    write_text(target / "validity.svg", str(plot(findings, recovery)))
     print(f"\n{target / 'validity.md'}\n{target / 'validity.svg'}")
 
 

@@ -64,16 +64,18 @@ def reveal(
     workers: Workers = 1,
 ) -> None:
     """Check a seed against its commitment, list the cases, and build them anew. Exit code 1 if one differs."""
-    from gaugeblock.suites import season_files as files
+    from gaugeblock.suites import season_files
 
-    known = None if record is None else files.read_record(record)
-    found = files.reveal(files.read_seed(seed_file), files.read_commitment(commitment), known, check, workers)
+    known = None if record is None else season_files.read_record(record)
+    outcome = season_files.reveal(
+        season_files.read_seed(seed_file), season_files.read_commitment(commitment), known, check, workers
+    )
     print("the seed is the one that was committed to")
-    for name, (there, here) in found.others.items():
+    for name, (there, here) in outcome.others.items():
         print(f"another version of {name}: {there} there, {here} here")
-    for case_id in found.cases:
-        mark = "differs" if case_id in found.differing else "same" if case_id in found.rebuilt else "not built"
+    for case_id in outcome.cases:
+        mark = "differs" if case_id in outcome.differing else "same" if case_id in outcome.rebuilt else "not built"
         print(f"{case_id}: {mark}")
-    if not found.ok:
-        print(f"{len(found.differing)} of {len(found.rebuilt)} cases that were built are others than in the record")
+    if not outcome.ok:
+        print(f"{len(outcome.differing)} of {len(outcome.rebuilt)} cases that were built are others than in the record")
         raise typer.Exit(1)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gaugeblock.programs.program import Program
+
 app = typer.Typer(
     help="An interpretability benchmark built from compiled transformers with certified circuits.",
     no_args_is_help=True,
@@ -15,7 +17,6 @@ app = typer.Typer(
 
 if TYPE_CHECKING:
     from gaugeblock.cases.case import Case
-    from gaugeblock.programs.program import Program
 
 Suites = Annotated[
     list[str] | None,
@@ -35,7 +36,7 @@ def split_tokens(text: str) -> list[str]:
     return text.replace(",", " ").split() if any(c in text.strip() for c in " ,") else list(text.strip())
 
 
-def read_tokens(program: "Program", text: str) -> list[Any]:
+def read_tokens(program: Program, text: str) -> list[Any]:
     known = {str(token): token for token in program.vocab}
     pieces = [text.strip()] if text.strip() in known else split_tokens(text)
     return program.check([known.get(piece, piece) for piece in pieces])

@@ -1,12 +1,15 @@
 """Commands about submissions: pack results, check somebody's, send them, carry scores from and to other tools."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import typer
 
+from gaugeblock import submissions
 from gaugeblock.cli.shared import Ablation, Suites, app, console
+from gaugeblock.compiled.writing import write_text
 from gaugeblock.programs.errors import InputError
 
 Folder = Annotated[Path, typer.Argument(help="The folder of a submission.")]
@@ -36,8 +39,7 @@ def submit(
     """Run a method and pack its results into a folder that others can verify. The same command again resumes."""
     from pydantic import ValidationError
 
-    from gaugeblock import submissions
-    from gaugeblock.submissions.packing import first_problem
+    from gaugeblock.results.files import first_problem
 
     if scores not in ("json", "safetensors"):
         raise InputError(f"scores as {scores!r} are not possible; give json or safetensors")
@@ -83,12 +85,7 @@ def verify(
     record: Annotated[Path | None, typer.Option("--json", help="Also write what was found here.")] = None,
 ) -> None:
     """Check a submission; no number in it is taken on trust. Exit code 2 if it is refused."""
-    import json
-
-    from gaugeblock import submissions
-    from gaugeblock.compiled.writing import write_text
-
-    found = submissions.verify(
+    verification = submissions.verify(
         folder,
         suite=suite,
         rerun=rerun,
@@ -98,13 +95,13 @@ def verify(
         workers=workers,
         progress=True,
     )
-    console().print(found.table())
+    console().print(verification.table())
     if record is not None:
-        write_text(record, json.dumps(found.to_dict(), indent=1) + "\n")
-    refused = [check for check in found.checks if not check.ok]
+        write_text(record, json.dumps(verification.to_dict(), indent=1) + "\n")
+    refused = [check for check in verification.checks if not check.ok]
     for check in refused:
         print(f"gaugeblock: refused: {check.claim}: {check.detail}", file=sys.stderr)
-    if refused or not found.ok:
+    if refused or not verification.ok:
         raise typer.Exit(2)
 
 
@@ -116,8 +113,6 @@ def push(
     direct: Annotated[bool, typer.Option("--direct", help="Commit, instead of opening a pull request.")] = False,
 ) -> None:
     """Send a submission to a dataset repository of the Hugging Face hub."""
-    from gaugeblock import submissions
-
     print(submissions.push(folder, repo, into=into, create_pr=not direct))
 
 

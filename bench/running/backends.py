@@ -7,6 +7,9 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any, final
 
+from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
 from gaugeblock.programs.errors import GaugeblockError, UnknownName
 from gaugeblock.running.devices import devices_of
 
@@ -42,8 +45,6 @@ class Pool:
 
         Raises what a task raises.
         """
-        from joblib import Parallel, delayed
-
         parallel = Parallel(batch_size=1, **{"return_as": "generator_unordered"} | self.options)
         try:
             yield from (
@@ -90,8 +91,6 @@ def opened(backend: str, workers: int, address: str | None = None, device: str =
         with _ray(workers, address, device) as pool:
             yield pool
     else:
-        from joblib.externals.loky.process_executor import TerminatedWorkerError
-
         yield Pool(workers, {"n_jobs": workers, "backend": backend}, (TerminatedWorkerError,))
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from gaugeblock.programs.errors import GaugeblockError
 
 _FORM = re.compile(r"cpu|cuda(:\d+)?")
@@ -57,8 +59,6 @@ def held_device(device: str) -> Iterator[str]:
     if device == "cpu":
         yield device
         return
-    from filelock import FileLock, Timeout
-
     locks = {one: FileLock(_lock_file(one)) for one in devices_of(device)}
     while True:
         for free, lock in locks.items():

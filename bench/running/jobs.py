@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 from pydantic import TypeAdapter
 
 from gaugeblock.programs.errors import GaugeblockError
+from gaugeblock.programs.registry import get
 from gaugeblock.results.files import case_hash, case_path, certificate_path, result_fields, result_path
 from gaugeblock.results.provenance import versions
 
@@ -110,7 +111,6 @@ def pending(jobs: Iterable[Job]) -> list[Job]:
 def is_ours(case: str) -> bool:
     """Whether the program of a case is made by our own code."""
     from gaugeblock.cases.recipe import Recipe
-    from gaugeblock.programs.registry import get
 
     try:
         module = getattr(get(Recipe.parse(case).program).build, "__module__", None) or ""

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final, overload
 from uuid import uuid4
 
+from tqdm import tqdm
+
 from gaugeblock.compiled.writing import write_text
 from gaugeblock.evaluation.scores import check_resamples
 from gaugeblock.programs.errors import FileError, GaugeblockError, check_seed
@@ -26,8 +28,6 @@ from gaugeblock.running.workers import BUILDING, WorkPlace, record, run_case
 from gaugeblock.suites.suites import case_ids
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from gaugeblock.evaluation.entrants import MethodLike
 
 DIED = "its process died: killed by the system, or out of memory"
@@ -189,7 +189,6 @@ def _sign(out: str, backend: str) -> Iterator[str | None]:
 def _run_all(jobs: list[Job], pool: Pool, place: WorkPlace, split: bool) -> list[Job]:
     """Runs jobs; returns those that took their process down."""
     import torch
-    from tqdm import tqdm
 
     died: list[Job] = []
     threads = torch.get_num_threads()
@@ -210,7 +209,7 @@ def _run_all(jobs: list[Job], pool: Pool, place: WorkPlace, split: bool) -> list
     return died
 
 
-def _run_tasks(tasks: list[list[Job]], pool: Pool, place: WorkPlace, bar: "tqdm") -> list[list[Job]]:
+def _run_tasks(tasks: list[list[Job]], pool: Pool, place: WorkPlace, bar: tqdm) -> list[list[Job]]:
     """Runs tasks; returns those that a worker's death has left without an end."""
     left = dict(enumerate(tasks))
     with warnings.catch_warnings():
@@ -223,7 +222,7 @@ def _run_tasks(tasks: list[list[Job]], pool: Pool, place: WorkPlace, bar: "tqdm"
     return list(left.values())
 
 
-def _run_alone(task: list[Job], pool: Pool, place: WorkPlace, bar: "tqdm") -> list[Job]:
+def _run_alone(task: list[Job], pool: Pool, place: WorkPlace, bar: tqdm) -> list[Job]:
     """Runs the jobs of one case. Where its process dies, the job that was under way is recorded, and the rest goes on.
 
     Returns those that took their process down.

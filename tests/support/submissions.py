@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gaugeblock.programs.errors import FileError
+from gaugeblock.submissions import verify
+
 CODE = '''"""A method of ten lines: the value of an edge is the size of the change it carries, plus luck."""
 
 
@@ -67,3 +70,20 @@ def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     data = read(path)
     change(data)
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def reasons(folder: Path, **options) -> str:
+    """Why the submission is refused; "" if it is not."""
+    verification = verify(folder, **options)
+    assert verification.ok == all(check.ok for check in verification.checks)
+    assert all(check.detail.isprintable() and len(check.detail) <= 1000 for check in verification.checks)
+    return "; ".join(f"{check.claim}: {check.detail}" for check in verification.checks if not check.ok)
+
+
+def refused(read, *data) -> str:
+    """What was said against the data; "" where they were taken."""
+    try:
+        read(*data)
+    except FileError as error:
+        return str(error)
+    return ""
