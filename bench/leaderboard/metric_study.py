@@ -19,11 +19,12 @@ from gaugeblock.leaderboard.entries import Entry
 from gaugeblock.leaderboard.tables import interval_text, number
 from gaugeblock.metrics.bootstrap import Interval
 from gaugeblock.metrics.validity import Validity, rank_validity
-from gaugeblock.pictures.svg import Canvas, Picture, text_width
 from gaugeblock.programs.errors import FileError, UnknownName
 from gaugeblock.results.records import CaseRecord
 
-SIGN = "Signs are turned where lower is better: 1 if the metric ranks as the truth does, −1 if the other way round."
+SIGNS_ARE_TURNED = (
+    "Signs are turned where lower is better: 1 if the metric ranks as the truth does, −1 if the other way round."
+)
 FIXED_SIZES = (0.01, 0.02, 0.05, 0.1)  # shares of edges at which faithfulness is read off the curve
 
 
@@ -106,7 +107,7 @@ def _validity(metric: Metric, rows: Sequence[tuple[CaseRecord, Entry]], recovery
 def table(findings: Sequence[Finding], recovery: str) -> Table:
     """The study of all cases, for a terminal."""
     shown = Table(box=SIMPLE_HEAD, title=f"Spearman correlation with {recovery}", title_justify="left", pad_edge=False)
-    shown.caption, shown.caption_justify = SIGN, "left"
+    shown.caption, shown.caption_justify = SIGNS_ARE_TURNED, "left"
     shown.add_column("metric")
     for name in ("within cases", "95 % interval", "over all rows", "95 % interval", "rows"):
         shown.add_column(name, justify="right", no_wrap=True)
@@ -126,7 +127,7 @@ def table(findings: Sequence[Finding], recovery: str) -> Table:
 def markdown(findings: Sequence[Finding], recovery: str) -> str:
     """Two tables: all cases with intervals, and the correlation within cases by failure mode, where cases have any."""
     lines = [
-        f"Spearman correlation with {recovery}. {SIGN}\n",
+        f"Spearman correlation with {recovery}. {SIGNS_ARE_TURNED}\n",
         f"| metric | within cases | 95 % interval | over all rows | 95 % interval | rows |\n|{'---|' * 6}",
     ]
     for finding in (f for f in findings if f.group == "all"):
@@ -149,37 +150,6 @@ def markdown(findings: Sequence[Finding], recovery: str) -> str:
         texts = [number(v.within.estimate if v is not None and v.within is not None else None) for v in values]
         lines.append("| " + " | ".join([metric.label, *texts]) + " |")
     return "\n".join(lines) + "\n"
-
-
-def plot(findings: Sequence[Finding], recovery: str) -> Picture:
-    """Correlation within cases of every metric, with its interval, on a line from −1 to 1."""
-    shown = [f for f in findings if f.group == "all"]
-    left = max(text_width(f.metric.label, 12) for f in shown) + 16
-    width, row = 420.0, 24.0
-    bottom = row * len(shown) + 8
-
-    def at(value: float) -> float:
-        return left + (value + 1) / 2 * width
-
-    canvas = Canvas()
-    canvas.text(0, -34, f"Spearman correlation with {recovery}, within cases", size=14, bold=True)
-    for tick in (-1.0, -0.5, 0.0, 0.5, 1.0):
-        canvas.line([(at(tick), 0), (at(tick), bottom)], thickness=2 if tick == 0 else 1)
-        canvas.text(at(tick), -12, number(tick), anchor="middle", colour="soft", size=11)
-    for i, finding in enumerate(shown):
-        y = row * i + 16
-        canvas.text(0, y, finding.metric.label)
-        interval = None if finding.validity is None else finding.validity.within
-        if interval is None:
-            canvas.text(at(0.0), y, "undefined", anchor="middle", colour="soft", size=11)
-            continue
-        tip = f"{finding.metric.label}: {number(interval.estimate)}, {interval_text(interval)}"
-        if interval.low is not None and interval.high is not None:
-            canvas.line([(at(interval.low), y), (at(interval.high), y)], stroke="accent", thickness=3, tip=tip)
-        canvas.circle(at(interval.estimate), y, 5, fill="accent", tip=tip)
-    return canvas.picture(
-        f"Validity of {len(shown)} metrics", f"Spearman correlation with {recovery} within cases. {SIGN}"
-    )
 
 
 def record(findings: Sequence[Finding], recovery: str) -> dict[str, Any]:

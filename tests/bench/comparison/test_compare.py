@@ -95,15 +95,15 @@ def test_every_figure_is_what_numpy_says(seed: int, targets: Any, ties: bool) ->
     model, swapped, baseline = (Table(t) for t in tables)
     p, q, b = (t[tokens, np.arange(POS)] for t in tables)
     right = {"given": wanted, "next": np.roll(tokens, -1, 1), None: p.argmax(-1)}[targets]
-    found = compare(
+    comparison = compare(
         model, swapped, torch.tensor(tokens), baseline=baseline, positions=torch.tensor(graded),
         targets=torch.tensor(wanted) if targets == "given" else targets,
     )  # fmt: skip
     if targets == "next":
         graded[:, -1] = False
-    assert found.accuracy.estimate == pytest.approx(accuracy(p, q, graded))
-    assert found.kl is not None
-    assert found.kl.estimate == pytest.approx(kl_divergence(p, q, graded))
+    assert comparison.accuracy.estimate == pytest.approx(accuracy(p, q, graded))
+    assert comparison.kl is not None
+    assert comparison.kl.estimate == pytest.approx(kl_divergence(p, q, graded))
 
     def loss(x: np.ndarray) -> np.ndarray:
         if targets is None and ties:
@@ -112,31 +112,31 @@ def test_every_figure_is_what_numpy_says(seed: int, targets: Any, ties: bool) ->
         return -np.log(np.take_along_axis(softmax(x), right[..., None], -1)[..., 0])
 
     of_model, of_swapped, of_baseline = (float(loss(x)[graded].mean()) for x in (p, q, b))
-    assert found.loss.estimate == pytest.approx(of_model)
-    assert found.swapped_loss.estimate == pytest.approx(of_swapped)
+    assert comparison.loss.estimate == pytest.approx(of_model)
+    assert comparison.swapped_loss.estimate == pytest.approx(of_swapped)
     if of_baseline > of_model:
-        recovered = found.loss_recovered
+        recovered = comparison.loss_recovered
         assert recovered is not None
         assert recovered.estimate == pytest.approx((of_baseline - of_swapped) / (of_baseline - of_model))
         assert recovered.low is None or recovered.low <= recovered.estimate <= recovered.high
     else:
-        assert found.loss_recovered is None
+        assert comparison.loss_recovered is None
 
     def part(where: np.ndarray) -> tuple[int, Any, Any]:
         return int(where.sum()), accuracy(p, q, where), kl_divergence(p, q, where)
 
     columns = [i for i in range(POS) if graded[:, i].any()]
-    assert [x.label for x in found.by_position] == columns
-    groups = [(x, graded & (np.arange(POS) == x.label)) for x in found.by_position]
-    groups += [(x, graded & (p.argmax(-1) == x.label)) for x in found.by_output]
+    assert [x.label for x in comparison.by_position] == columns
+    groups = [(x, graded & (np.arange(POS) == x.label)) for x in comparison.by_position]
+    groups += [(x, graded & (p.argmax(-1) == x.label)) for x in comparison.by_output]
     for x, where in groups:
         assert (x.n, x.accuracy.estimate, x.divergence.estimate) == pytest.approx(part(where))
-    assert sum(x.n for x in found.by_output) == graded.sum()
+    assert sum(x.n for x in comparison.by_output) == graded.sum()
 
     means = [kl_divergence(p[i : i + 1], q[i : i + 1], graded[i : i + 1]) or 0.0 for i in range(N)]
     order = sorted(range(N), key=lambda i: (-means[i], i))[:N_WORST]
-    assert [x.index for x in found.worst] == [i for i in order if means[i] > 0]
-    for x in found.worst:
+    assert [x.index for x in comparison.worst] == [i for i in order if means[i] > 0]
+    for x in comparison.worst:
         assert x.tokens == tuple(tokens[x.index])
         assert x.answers == {
             i: (p[x.index, i].argmax(), q[x.index, i].argmax()) for i in range(POS) if graded[x.index, i]
@@ -155,8 +155,10 @@ def test_intervals_are_those_of_a_bootstrap_over_examples() -> None:
     kept = (one.baseline_losses - one.swapped_losses).reshape(200, POS).sum(1)
     ratio = kept.sum() / lost.sum()  # the delta method, an independent way to the same interval
     spread = np.std(kept - ratio * lost) / np.sqrt(200) / abs(lost.mean())
-    found = one.loss_recovered
-    assert (found.low, found.high) == pytest.approx((ratio - 1.96 * spread, ratio + 1.96 * spread), abs=0.3 * spread)
+    recovered = one.loss_recovered
+    assert (recovered.low, recovered.high) == pytest.approx(
+        (ratio - 1.96 * spread, ratio + 1.96 * spread), abs=0.3 * spread
+    )
     halfway = np.std(one.agreed.reshape(200, POS).mean(1)) / np.sqrt(200) * 1.96
     assert one.accuracy.high - one.accuracy.low == pytest.approx(2 * halfway, rel=0.15)
     alike = compare(model, swapped, tokens[:1].repeat(30, 1), baseline=baseline)
@@ -180,22 +182,22 @@ def test_a_wrong_swap_is_shown_where_it_is_wrong(sort: Any) -> None:
     model, other = sort.model, broken(sort.model)
     inputs = [xs for n in range(1, 7) for xs in sort.program.sample(np.random.default_rng(n), 20) if len(xs) == n]
     tokens = model.encode(inputs)
-    found = compare(model, other, tokens, baseline=broken(model, 0.0))
+    comparison = compare(model, other, tokens, baseline=broken(model, 0.0))
     right = [sort.program.reference(xs) for xs in inputs]
-    given = model.decode(other(tokens).detach(), tokens)
-    same = [(i + 1, a, a == b) for xs, ys in zip(right, given) for i, (a, b) in enumerate(zip(xs, ys))]
-    assert found.accuracy.estimate == pytest.approx(np.mean([ok for _, _, ok in same]))
-    assert 0 < found.accuracy.estimate < 1
-    for part in found.by_position:
+    decoded = model.decode(other(tokens).detach(), tokens)
+    same = [(i + 1, a, a == b) for xs, ys in zip(right, decoded) for i, (a, b) in enumerate(zip(xs, ys))]
+    assert comparison.accuracy.estimate == pytest.approx(np.mean([ok for _, _, ok in same]))
+    assert 0 < comparison.accuracy.estimate < 1
+    for part in comparison.by_position:
         assert part.accuracy.estimate == pytest.approx(np.mean([ok for at, _, ok in same if at == part.label]))
-    assert {part.label for part in found.by_output} == {a for _, a, _ in same}
-    for part in found.by_output:
+    assert {part.label for part in comparison.by_output} == {a for _, a, _ in same}
+    for part in comparison.by_output:
         assert part.accuracy.estimate == pytest.approx(np.mean([ok for _, a, ok in same if a == part.label]))
-    for example in found.worst:
+    for example in comparison.worst:
         xs = inputs[example.index]
         assert example.tokens == ("BOS", *xs)
-        own = [example.answers[i + 1] for i in range(len(xs))]
-        assert own == list(zip(right[example.index], given[example.index]))
+        answers = [example.answers[i + 1] for i in range(len(xs))]
+        assert answers == list(zip(right[example.index], decoded[example.index]))
 
 
 def test_undefined_answers_are_answers_of_their_own() -> None:
@@ -203,12 +205,12 @@ def test_undefined_answers_are_answers_of_their_own() -> None:
     noisy = copy.deepcopy(case.model.hooked)
     with torch.no_grad():
         noisy.unembed.b_U += 1e-3 * torch.randn(noisy.unembed.b_U.shape, generator=torch.Generator().manual_seed(0))
-    found = compare(case.model, noisy, case)
-    assert None in found.answers
-    assert found.accuracy.estimate == 1
-    assert any(part.label is None for part in found.by_output)
-    assert found.loss.estimate == pytest.approx(found.swapped_loss.estimate, abs=1e-3)
-    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["accuracy"]["estimate"] == 1
+    comparison = compare(case.model, noisy, case)
+    assert None in comparison.answers
+    assert comparison.accuracy.estimate == 1
+    assert any(part.label is None for part in comparison.by_output)
+    assert comparison.loss.estimate == pytest.approx(comparison.swapped_loss.estimate, abs=1e-3)
+    assert json.loads(json.dumps(comparison.to_dict(), allow_nan=False))["accuracy"]["estimate"] == 1
 
 
 def test_numbers_are_compared_as_numbers() -> None:
@@ -216,20 +218,20 @@ def test_numbers_are_compared_as_numbers() -> None:
     model, other = case.model, copy.deepcopy(case.model.hooked)
     with torch.no_grad():
         other.unembed.W_U *= 0.8
-    found = compare(model, other, case, baseline=1.0)
+    comparison = compare(model, other, case, baseline=1.0)
     positions = case.pairs.positions
-    own, swapped = (m(case.pairs.clean).detach()[..., 0].double()[positions].numpy() for m in (model.hooked, other))
-    assert found.kl is None
-    assert found.divergence.estimate == pytest.approx(np.mean((own - swapped) ** 2))
-    assert found.loss_recovered.estimate == pytest.approx(1 - np.mean((own - swapped) ** 2))
+    numbers, swapped = (m(case.pairs.clean).detach()[..., 0].double()[positions].numpy() for m in (model.hooked, other))
+    assert comparison.kl is None
+    assert comparison.divergence.estimate == pytest.approx(np.mean((numbers - swapped) ** 2))
+    assert comparison.loss_recovered.estimate == pytest.approx(1 - np.mean((numbers - swapped) ** 2))
     decoded = [model.decode(m(case.pairs.clean).detach(), case.pairs.clean) for m in (model.hooked, other)]
     flat = [[y for ys in rows for y in ys] for rows in decoded]
     graded = positions[model.real(case.pairs.clean)].tolist()
-    assert found.accuracy.estimate == pytest.approx(np.mean([a == b for a, b, g in zip(*flat, graded) if g]))
+    assert comparison.accuracy.estimate == pytest.approx(np.mean([a == b for a, b, g in zip(*flat, graded) if g]))
     plain = compare(model.hooked, other, case.pairs.clean, positions=positions, numeric=True)
-    assert plain.accuracy.estimate == pytest.approx(np.mean(np.abs(own - swapped) <= 1e-5))
-    assert "squared difference" in str(found)
-    assert_readable(found.picture())
+    assert plain.accuracy.estimate == pytest.approx(np.mean(np.abs(numbers - swapped) <= 1e-5))
+    assert "squared difference" in str(comparison)
+    assert_readable(comparison.picture())
 
 
 def test_batches_and_equal_positions_change_nothing(sort: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,16 +255,16 @@ def test_a_search_ranks_candidates_at_every_site(sort: Any) -> None:
             other.blocks[int(site[1])].attn.W_O[int(site[-1])] *= 0.9
         return other
 
-    found = swap_search(model, {"itself": lambda other, site: other, "weaker": weaker}, sort, swap=put_by_hand)
-    assert list(dict.fromkeys(f.site for f in found)) == sites
-    assert len(found) == 4 * len(sites)
+    replacements = swap_search(model, {"itself": lambda other, site: other, "weaker": weaker}, sort, swap=put_by_hand)
+    assert list(dict.fromkeys(f.site for f in replacements)) == sites
+    assert len(replacements) == 4 * len(sites)
     for site in sites:
-        own = [f for f in found if f.site == site]
-        assert own[0].name == "itself"
-        assert own[0].comparison.kl.estimate == 0
-        divergences = [f.comparison.kl.estimate for f in own if f.comparison is not None]
+        at_site = [f for f in replacements if f.site == site]
+        assert at_site[0].name == "itself"
+        assert at_site[0].comparison.kl.estimate == 0
+        divergences = [f.comparison.kl.estimate for f in at_site if f.comparison is not None]
         assert divergences == sorted(divergences)
-        assert [(f.name, f.reason) for f in own if f.comparison is None] == (
+        assert [(f.name, f.reason) for f in at_site if f.comparison is None] == (
             [] if site.startswith("a") else [("weaker", f"{site} is no head")]
         )
         mean = put_by_hand(model, {site: Mean(sort.pairs.clean, pad=model.pad)})
@@ -271,12 +273,12 @@ def test_a_search_ranks_candidates_at_every_site(sort: Any) -> None:
             expected["weaker"] = weaker(copy.deepcopy(model.hooked), site)
         for name, other in expected.items():
             alone = compare(model, other, sort, baseline=mean)
-            beside = next(f.comparison for f in own if f.name == name)
+            beside = next(f.comparison for f in at_site if f.name == name)
             np.testing.assert_array_equal(beside.divergences, alone.divergences)
             np.testing.assert_array_equal(beside.baseline_losses, alone.baseline_losses)
             assert beside.loss_recovered == alone.loss_recovered
     out = StringIO()
-    Console(file=out, width=100).print(search_table(found))
+    Console(file=out, width=100).print(search_table(replacements))
     text = out.getvalue()
     assert all(site in text for site in sites)
     assert "m0 by weaker does not fit: m0 is no head" in text
@@ -294,25 +296,25 @@ def test_a_search_ranks_candidates_at_every_site(sort: Any) -> None:
 def test_each_part_is_best_explained_by_itself(sort: Any, compiled: bool) -> None:
     model = sort.model if compiled else sort.model.hooked
     sites = [w for w in sort.model.graph.writers if w not in ("embed", "pos")]
-    found = swap_search(model, {f"as {site}": From(sort.model, site) for site in sites}, sort.pairs.clean)
+    replacements = swap_search(model, {f"as {site}": From(sort.model, site) for site in sites}, sort.pairs.clean)
     for site in sites:
-        own = [f for f in found if f.site == site]
+        at_site = [f for f in replacements if f.site == site]
         kind = site[0]
-        assert own[0].name == f"as {site}"
-        assert own[0].comparison.kl.estimate < 1e-6
-        assert own[0].comparison.accuracy.estimate == 1
-        assert own[0].comparison.loss_recovered.estimate == pytest.approx(1, abs=1e-4)
-        assert {f.name for f in own if f.comparison is None} == {f"as {x}" for x in sites if x[0] != kind}
-        assert all(f.reason for f in own if f.comparison is None)
-        assert next(f for f in own if f.name == MEAN).comparison.loss_recovered.estimate == 0
-        zero = next(f for f in own if f.name == ZERO).comparison
+        assert at_site[0].name == f"as {site}"
+        assert at_site[0].comparison.kl.estimate < 1e-6
+        assert at_site[0].comparison.accuracy.estimate == 1
+        assert at_site[0].comparison.loss_recovered.estimate == pytest.approx(1, abs=1e-4)
+        assert {f.name for f in at_site if f.comparison is None} == {f"as {x}" for x in sites if x[0] != kind}
+        assert all(f.reason for f in at_site if f.comparison is None)
+        assert next(f for f in at_site if f.name == MEAN).comparison.loss_recovered.estimate == 0
+        zero = next(f for f in at_site if f.name == ZERO).comparison
         by_hand = compare(model, put_by_hand(sort.model, {site: Zero()}), sort.pairs.clean)
         np.testing.assert_allclose(zero.divergences, by_hand.divergences, atol=1e-5)
 
 
 def test_the_picture_and_the_record_say_the_same(sort: Any) -> None:
-    found = compare(sort.model, broken(sort.model), sort, baseline=12.0)
-    picture, record = found.picture(), json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    comparison = compare(sort.model, broken(sort.model), sort, baseline=12.0)
+    picture, record = comparison.picture(), json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
     assert_readable(picture)
     for measure, key in (("accuracy", "accuracy"), ("KL, nats", "divergence")):
         bars = [b for b in marked(picture, "measure") if b["measure"] == measure]
@@ -321,7 +323,7 @@ def test_the_picture_and_the_record_say_the_same(sort: Any) -> None:
         ]
     differing = [m for m in marked(picture, "differs") if m["differs"] == "True"]
     assert len(differing) == sum(a != b for e in record["worst"] for a, b in zip(e["model"], e["swapped"]))
-    text = str(found)
+    text = str(comparison)
     assert all(f"example {e['index']}:" in text for e in record["worst"])
     assert max(map(len, text.splitlines())) <= 100
 
@@ -331,9 +333,9 @@ def test_long_rows_are_cut_around_what_is_worst() -> None:
     other = table.copy()
     table[..., 0], other[..., 0] = 9, 9
     other[:, 250, 1] = 20
-    found = compare(Table(table), Table(other), torch.full((2, 300), 3))
-    assert [example.worst for example in found.worst] == [250, 250]
-    picture, text = found.picture(), str(found)
+    comparison = compare(Table(table), Table(other), torch.full((2, 300), 3))
+    assert [example.worst for example in comparison.worst] == [250, 250]
+    picture, text = comparison.picture(), str(comparison)
     assert_readable(picture)
     assert picture.width < 1500
     (differing, _) = [int(m["place"]) for m in marked(picture, "differs") if m["differs"] == "True"]
@@ -363,11 +365,11 @@ def test_long_rows_are_cut_around_what_is_worst() -> None:
 )
 def test_what_does_not_fit_is_refused(sort: Any, arguments: dict[str, Any], message: str) -> None:
     tokens = sort.model.encode([[1, 0, 2]] * 4)
-    given = {"model": sort.model, "swapped": sort.model, "data": tokens, **arguments}
+    called = {"model": sort.model, "swapped": sort.model, "data": tokens, **arguments}
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)  # as a user runs it
     try:
         with pytest.raises(InputError, match=message):
-            compare(**given)
+            compare(**called)
     finally:
         jaxtyping.config.update("jaxtyping_disable", before)

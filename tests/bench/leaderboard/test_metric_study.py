@@ -13,7 +13,8 @@ from rich.console import Console
 
 from gaugeblock import cli
 from gaugeblock.leaderboard import metric_study as validity
-from gaugeblock.leaderboard.metric_study import METRICS, markdown, plot, study, table
+from gaugeblock.leaderboard.metric_plot import plot
+from gaugeblock.leaderboard.metric_study import METRICS, markdown, study, table
 from gaugeblock.programs.errors import FileError, UnknownName
 from support.pictures import assert_readable
 
@@ -49,34 +50,34 @@ def folder(make, tmp_path):
             make.write(tmp_path, case, make.failure(case, "a", seed=1))
             turn = -1 if variant == "" else 1  # what does not count is against the rest
             for method in METHODS:
-                found = scores(float(rng.uniform(-1, 1)), rng)
-                found["skill"] *= turn
-                found["log_cpr"] = (1 if i % 2 else -1) * found["skill"]
-                at_two = found["skill"] * turn
+                values = scores(float(rng.uniform(-1, 1)), rng)
+                values["skill"] *= turn
+                values["log_cpr"] = (1 if i % 2 else -1) * values["skill"]
+                at_two = values["skill"] * turn
                 curve = [(0.0, 0.0), (0.01, at_two - 1), (0.03, at_two + 1), (1.0, 1.0)]
-                make.write(tmp_path, make.result(case, method, scores=found, curve=curve))
+                make.write(tmp_path, make.result(case, method, scores=values, curve=curve))
             against = {"skill": 5.0 * turn, "cpr": -5.0, "cmd": 5.0}
             make.write(tmp_path, make.result(case, "oracle", scores=against, control=True))
     return tmp_path
 
 
 def test_metrics_that_agree_oppose_or_know_nothing(folder):
-    found = {(f.metric.name, f.group): f.validity for f in study(folder)}
-    assert {group for _, group in found} == {"all", "deep", "soft"}
+    validity_of = {(f.metric.name, f.group): f.validity for f in study(folder)}
+    assert {group for _, group in validity_of} == {"all", "deep", "soft"}
     for name, sign in {"cpr": 1, "cmd": 1, "accuracy": -1, "kl": -1, "faithfulness_0.02": 1}.items():
         for group, cases in (("all", 6), ("soft", 6), ("deep", 3)):
-            v = found[name, group]
+            v = validity_of[name, group]
             assert (v.n_rows, v.n_cases) == (5 * cases, cases), name
             for interval in (v.within, v.overall):
                 assert (interval.estimate, interval.low, interval.high) == pytest.approx((sign, sign, sign)), name
-    blind = found["minimality", "all"]
+    blind = validity_of["minimality", "all"]
     for interval in (blind.within, blind.overall):
         assert abs(interval.estimate) < 0.3
         assert interval.low < 0 < interval.high
-    assert found["log_cpr", "deep"].within.estimate == pytest.approx(1)
-    assert found["log_cpr", "all"].within.estimate == pytest.approx(0)  # right on one half, wrong on the other
-    assert found["equivalence_p", "all"].within is None  # says the same of every method
-    assert found["completeness", "all"] is None
+    assert validity_of["log_cpr", "deep"].within.estimate == pytest.approx(1)
+    assert validity_of["log_cpr", "all"].within.estimate == pytest.approx(0)  # right on one half, wrong on the other
+    assert validity_of["equivalence_p", "all"].within is None  # says the same of every method
+    assert validity_of["completeness", "all"] is None
 
     other = {(f.metric.name, f.group): f.validity for f in study(folder, "auprc")}
     assert other["cpr", "all"].within.estimate == pytest.approx(-1)
@@ -89,9 +90,9 @@ def test_the_ablations_of_a_case_are_cases_of_their_own(make, tmp_path):
         make.write(tmp_path, case)
         for i, method in enumerate(METHODS):
             make.write(tmp_path, make.result(case, method, scores={"skill": i + offset, "cpr": i - offset}))
-    found = next(f.validity for f in study(tmp_path) if f.metric.name == "cpr")
-    assert (found.within.estimate, found.n_cases) == (pytest.approx(1), 2)
-    assert found.overall.estimate < 0
+    of_cpr = next(f.validity for f in study(tmp_path) if f.metric.name == "cpr")
+    assert (of_cpr.within.estimate, of_cpr.n_cases) == (pytest.approx(1), 2)
+    assert of_cpr.overall.estimate < 0
 
 
 def test_what_is_shown_is_whole(folder):
