@@ -31,7 +31,7 @@ MAX_INPUTS_ENUMERATED = 2_000
 
 @final
 @dataclass(frozen=True)
-class Plan:
+class CompilePlan:
     """All that is decided before weights are made."""
 
     program: Program
@@ -86,7 +86,7 @@ def compile(
     )
 
 
-def plan(program: Program, dtype: torch.dtype | None = None, *, keep_variables: bool = False) -> Plan:
+def plan(program: Program, dtype: torch.dtype | None = None, *, keep_variables: bool = False) -> CompilePlan:
     """The stages up to layers, directions and hidden units, with the checks on the way; raises what `compile` does,
     except for size."""
     check_values(program)
@@ -99,7 +99,7 @@ def check_values(program: Program) -> None:
     check_gets(program, MAX_INPUTS_ENUMERATED)
 
 
-def plan_unchecked(program: Program, dtype: torch.dtype | None = None, *, keep_variables: bool = False) -> Plan:
+def plan_unchecked(program: Program, dtype: torch.dtype | None = None, *, keep_variables: bool = False) -> CompilePlan:
     """`plan` without trying the program on inputs: for one that has no inputs of its own."""
     try:
         return _plan(program, dtype, keep_variables)
@@ -107,7 +107,7 @@ def plan_unchecked(program: Program, dtype: torch.dtype | None = None, *, keep_v
         raise CompileError(f"a number of {program.name!r} is beyond the range of float64, 1.8e308") from None
 
 
-def _plan(program: Program, dtype: torch.dtype | None, keep_variables: bool) -> Plan:
+def _plan(program: Program, dtype: torch.dtype | None, keep_variables: bool) -> CompilePlan:
     known = infer(trace(program))
     refuse_empty_comparisons(known)
     precisions = (torch.float32, torch.float64) if dtype is None else (dtype,)
@@ -123,14 +123,16 @@ def _plan(program: Program, dtype: torch.dtype | None, keep_variables: bool) -> 
             lowered = restoring(lowered, where, _name(chosen))
         bounds = precision(lowered, where, _name(chosen))
         if bounds.culprit is None:
-            return Plan(program, known, lowered, placed, where, bounds, chosen, make_parts(lowered, placed, where))
+            return CompilePlan(
+                program, known, lowered, placed, where, bounds, chosen, make_parts(lowered, placed, where)
+            )
     margin = bounds.margins.get(str(bounds.culprit))
     apart = f": neighbouring values are {margin:.1e} apart relative to their size" if margin else ""
     offer = "; compile with dtype=torch.float64" if dtype is torch.float32 else ""
     raise CompileError(f"{_name(chosen)} cannot hold {bounds.culprit!r}, {bounds.reason}{apart}{offer}")
 
 
-def _logit_error(planned: Plan) -> float:
+def _logit_error(planned: CompilePlan) -> float:
     """Bound on the error of the logits: of LOGIT for a choice, absolute for a number."""
     errors = planned.precision.errors
     return max(errors[o.variable] * (1.0 if o.numeric else LOGIT) for o in planned.lowered.outputs)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, final
 
-from gaugeblock.compiled.compiler import Plan, plan
+from gaugeblock.compiled.compiler import CompilePlan, plan
 from gaugeblock.compiled.lowered.operations import BOS, PRESENT, Attention, Encoding
 from gaugeblock.compiled.stages.assemble import Sizes
 from gaugeblock.programs.analysis.causality import Causality, is_causal
@@ -119,7 +119,7 @@ def explain(program: Program) -> Explanation:
     )
 
 
-def _heads(planned: Plan) -> tuple[int, ...]:
+def _heads(planned: CompilePlan) -> tuple[int, ...]:
     sites = [planned.placed.sites[op.name] for op in planned.lowered.operations if isinstance(op, Attention)]
     return tuple(sum(site.startswith(f"a{layer}.") for site in sites) for layer in range(planned.placed.n_layers))
 

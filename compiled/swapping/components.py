@@ -120,6 +120,7 @@ class From:
     site: str
 
 
+# `Mean` is also the name of an expression of the language; users write both, in different files.
 @final
 @dataclass(frozen=True, eq=False)
 class Mean:

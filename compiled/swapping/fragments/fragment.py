@@ -23,7 +23,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from gaugeblock.compiled.compiler import Plan, check_values, plan_unchecked
+from gaugeblock.compiled.compiler import CompilePlan, check_values, plan_unchecked
 from gaugeblock.compiled.lowered.operations import BOS, INDICES, PRESENT, TOKENS, Lowered
 from gaugeblock.compiled.lowered.tables import is_number
 from gaugeblock.compiled.stages.assemble import MAX_PARAMETERS, Weights, assemble, check_size
@@ -275,7 +275,7 @@ def _keyed(node: SOp, name: str) -> SOp:
 # --- tensors ---------------------------------------------------------------------------------------------------------
 
 
-def _marks(planned: Plan) -> dict[str, Tensor]:
+def _marks(planned: CompilePlan) -> dict[str, Tensor]:
     at = planned.where.directions
     return {"marks": torch.tensor([at[PRESENT][0], at[BOS][0]]), "indices": torch.tensor(at.get(INDICES, ())).long()}
 
@@ -288,7 +288,7 @@ def _stacked(weights: Weights) -> dict[str, Tensor]:
     }
 
 
-def _read(planned: Plan, name: str, read: Reading) -> dict[str, Tensor]:
+def _read(planned: CompilePlan, name: str, read: Reading) -> dict[str, Tensor]:
     """The tensors with which a variable is read (see `FragmentLayers`)."""
     variable = planned.lowered.variables[_called(name)]
     code = {value_key(value): i for i, value in enumerate(variable.values)}
@@ -305,7 +305,7 @@ def _read(planned: Plan, name: str, read: Reading) -> dict[str, Tensor]:
     return {"directions": torch.stack(along), "steps": torch.tensor(steps, dtype=torch.float64), "at": at}
 
 
-def _written(planned: Plan, writes: Mapping[str, Writing]) -> dict[str, Tensor]:
+def _written(planned: CompilePlan, writes: Mapping[str, Writing]) -> dict[str, Tensor]:
     width = next(iter(writes.values())).width
     out = torch.zeros(len(planned.where.labels), width, dtype=torch.float64)
     base, elsewhere = torch.zeros_like(out[0]), torch.zeros_like(out[0])
