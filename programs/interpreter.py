@@ -42,7 +42,7 @@ Mask = Bool[np.ndarray, "#batch pos pos"]
 
 
 def interpret(
-    output: SOp, inputs: Sequence[Sequence[Any]], name: str, meant: Callable[[Sequence[Any]], bool]
+    output: SOp, inputs: Sequence[Sequence[Any]], name: str, meant: Callable[[list[Any]], bool]
 ) -> list[list[Any]]:
     """The value of an output expression for each input. Fractions are given as floats, undefined as None.
 
@@ -109,7 +109,7 @@ class _Fault(ProgramError):
         return ProgramError, (str(self),)
 
 
-def _shrink(output: SOp, fault: _Fault, meant: Callable[[Sequence[Any]], bool]) -> _Fault:
+def _shrink(output: SOp, fault: _Fault, meant: Callable[[list[Any]], bool]) -> _Fault:
     """The same fault on an input from which no run of tokens can be dropped, within a number of steps."""
     candidates = _shorter(fault.xs)
     for _ in range(SHRINKING_STEPS):
