@@ -19,7 +19,7 @@ from gaugeblock.running.runner import run
 
 METHODS = ("eap", "eap_ig", "acdc", "hisp", "oracle", "prior", "random", "edge_patching", "path_patching", "atp_star")
 SEEDS = 20
-HASH = "0" * 64
+CASE_HASH = "0" * 64
 
 
 def cases(results: int) -> list[str]:
@@ -27,9 +27,9 @@ def cases(results: int) -> list[str]:
 
 
 def make(folder: Path, results: int, edges: int) -> int:
-    """Writes the folder; returns how many results it has."""
+    """Write the folder; returns how many results it has."""
     names = [f"a{i // 10}.h{i % 10}->m{i // 10}" for i in range(edges)]
-    made = 0
+    n_made = 0
     for case in cases(results):
         write(case_path(folder, case, "resample"), case_of(case, names))
         write(certificate_path(folder, case, ["resample"]), None)
@@ -40,7 +40,7 @@ def make(folder: Path, results: int, edges: int) -> int:
                 **about,
                 status="ok",
                 case=case,
-                case_hash=HASH,
+                case_hash=CASE_HASH,
                 ablation="resample",
                 seed=987654321,
                 scores={"skill": 0.5},
@@ -52,8 +52,8 @@ def make(folder: Path, results: int, edges: int) -> int:
                 path = result_path(folder, method, case, "resample", seed)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(template.replace('"seed": 987654321', f'"seed": {seed}') + "\n")
-                made += 1
-    return made
+                n_made += 1
+    return n_made
 
 
 def case_of(case: str, edges: list[str]) -> CaseRecord:
@@ -63,7 +63,7 @@ def case_of(case: str, edges: list[str]) -> CaseRecord:
         **sizes,
         **texts,
         id=case,
-        hash=HASH,
+        hash=CASE_HASH,
         seed=0,
         ablation="resample",
         heads=[1],
@@ -84,16 +84,16 @@ def write(path: Path, record: CaseRecord | None) -> None:
 
 
 def measure(folder: str, results: int) -> None:
-    """The run that has nothing to do, twice."""
+    """Start the run that has nothing to do, twice."""
     for _ in range(2):
         before = peak_memory()
         start, start_cpu = time.perf_counter(), time.process_time()
-        found = run(METHODS, cases(results), folder, seeds=range(SEEDS), workers=1)
+        done = run(METHODS, cases(results), folder, seeds=range(SEEDS), workers=1)
         seconds, cpu = time.perf_counter() - start, time.process_time() - start_cpu
-        print(f"{len(found):,} results found done in {seconds:.1f} s ({cpu:.1f} s of CPU time)")
+        print(f"{len(done):,} results found done in {seconds:.1f} s ({cpu:.1f} s of CPU time)")
         print(f"peak memory {before:.0f} MiB before, {peak_memory():.0f} MiB after")
     start_cpu = time.process_time()
-    skills = [result.scores["skill"] for result in found[:1000]]
+    skills = [result.scores["skill"] for result in done[:1000]]
     print(f"{len(skills):,} of them read in {time.process_time() - start_cpu:.2f} s of CPU time")
 
 
@@ -101,13 +101,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--results", type=int, default=100_000)
     parser.add_argument("--edges", type=int, default=200)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        made = make(Path(folder), given.results, given.edges)
+        made = make(Path(folder), options.results, options.edges)
         size = sum(path.stat().st_size for path in Path(folder).rglob("*.json")) / 2**20
         print(f"{made:,} results made in {time.perf_counter() - start:.0f} s, {size:,.0f} MiB", flush=True)
-        measure(folder, given.results)
+        measure(folder, options.results)
 
 
 if __name__ == "__main__":

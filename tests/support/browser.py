@@ -44,9 +44,9 @@ class Tab:
 
     async def read(self, expression: str) -> Any:
         """The value of an expression of JavaScript in the page."""
-        found = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        answer = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
 
     async def click(self, selector: str) -> None:
         """A click with the mouse on the first element that is meant, which leads to another page."""
@@ -98,10 +98,10 @@ async def tab(folder: Path, width: int = 1280, height: int = 900) -> AsyncIterat
                 pages = [target for target in json.load(answer) if target["type"] == "page"]
             connection = await websocket_connect(pages[0]["webSocketDebuggerUrl"], max_message_size=2**28)
             try:
-                found = Tab(connection)
+                tab = Tab(connection)
                 for domain in ("Page", "Network", "Runtime", "Log"):
-                    await found.call(f"{domain}.enable")
-                yield found
+                    await tab.call(f"{domain}.enable")
+                yield tab
             finally:
                 connection.close()
         finally:

@@ -106,9 +106,9 @@ def quick_certificates(monkeypatch):
     """Less is checked, and of `frac_prevs` one claim never holds."""
 
     def check(case, ablations):
-        found = certify(case, ablations, n_samples=50)
-        last = replace(found.claims[-1], ok=case.program.name != "frac_prevs")
-        return replace(found, claims=(*found.claims[:-1], last))
+        certificate = certify(case, ablations, n_samples=50)
+        last = replace(certificate.claims[-1], ok=case.program.name != "frac_prevs")
+        return replace(certificate, claims=(*certificate.claims[:-1], last))
 
     certify = Case.certify
     monkeypatch.setattr(Case, "certify", check)
@@ -121,9 +121,9 @@ def test_certificates_are_printed_written_and_fail_with_exit_1(call, tmp_path, q
     assert headlines(out) == ["✓ hist@v2n3", "✗ frac_prevs@v2n3", "✓ hist@v3n3"]
     assert out.count("  ✗ ") == 1
     assert all(words in out for words in ("equivalence: ", "necessity (mean): ", " checks; "))
-    found = [Certificate.from_dict(json.loads(file.read_text())) for file in (tmp_path / "out").rglob("*.json")]
-    assert {c.case: c.ok for c in found} == dict(zip(cases, (True, False, True)))
-    assert {c.ablations for c in found} == {("mean",)}
+    certificates = [Certificate.from_dict(json.loads(file.read_text())) for file in (tmp_path / "out").rglob("*.json")]
+    assert {c.case: c.ok for c in certificates} == dict(zip(cases, (True, False, True)))
+    assert {c.ablations for c in certificates} == {("mean",)}
     code, out, err = call("certify", cases[0], "--ablation", "mean", "--ablation", "resample")
     assert (code, err, headlines(out)) == (0, "", ["✓ hist@v2n3"])
     assert "necessity (mean)" in out
@@ -156,8 +156,8 @@ def test_a_part_is_swapped_and_the_report_written(call, tmp_path):
     code, out, _ = call("swap", "sort", "-r", f"a0.h0={tmp_path / 'mine.py'}:wrong", "-r", "a0.h1=mean", *given)
     assert code == 0
     assert "2 examples, 7 positions" in out
-    found = json.loads((tmp_path / "lost" / "comparison.json").read_text())
-    assert found["accuracy"]["estimate"] < 1
+    record = json.loads((tmp_path / "lost" / "comparison.json").read_text())
+    assert record["accuracy"]["estimate"] < 1
     assert (tmp_path / "lost" / "comparison.svg").read_text().startswith("<svg")
 
 

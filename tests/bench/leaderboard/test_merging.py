@@ -21,10 +21,10 @@ def cases(make):
 
 @pytest.fixture
 def folders(tmp_path):
-    found = [tmp_path / name for name in ("first", "second")]
-    for folder in found:
+    made = [tmp_path / name for name in ("first", "second")]
+    for folder in made:
         folder.mkdir()
-    return found
+    return made
 
 
 def test_results_of_two_folders_meet(make, cases, folders):
@@ -188,7 +188,7 @@ def test_a_submission_says_what_it_was_tuned_on(submission, tmp_path):
     assert "A careful try" in page
     for cell, result in zip(board.rows[0].cells, sorted(results, key=lambda r: r.case)):
         expected = top_edges(result.edge_scores, cell.case.positives, cell.case.negatives, signed=False, noise=0.0)
-        assert cell.ok[0].found(cell.case) == expected
+        assert cell.ok[0].top_edges(cell.case) == expected
 
 
 def test_a_file_changed_after_it_was_submitted(submission):

@@ -24,17 +24,17 @@ def test_rank_intervals_are_those_of_a_plain_loop():
     for column in zip(*ranks):
         ordered = sorted(column)
         expected.append((ordered[int(0.025 * N_RESAMPLES) - 1], ordered[int(0.975 * N_RESAMPLES) - 1]))
-    found = rank_intervals(values, PROGRAMS)
-    assert found == expected
-    assert found[0][0] == 1
-    assert found[3] == (4, 4)  # behind in every resample
-    assert len({*found}) > 2
+    ranks = rank_intervals(values, PROGRAMS)
+    assert ranks == expected
+    assert ranks[0][0] == 1
+    assert ranks[3] == (4, 4)  # behind in every resample
+    assert len({*ranks}) > 2
 
 
 def test_equal_methods_share_their_ranks_whatever_the_order_of_cases():
     row = np.random.default_rng(0).normal(size=7)
-    found = rank_intervals(np.array([row, row, row + 0.1 + 1e-15, row - 5]), PROGRAMS)
-    assert found == [(2, 2), (2, 2), (1, 1), (4, 4)]
+    ranks = rank_intervals(np.array([row, row, row + 0.1 + 1e-15, row - 5]), PROGRAMS)
+    assert ranks == [(2, 2), (2, 2), (1, 1), (4, 4)]
     order = [3, 0, 6, 2, 5, 1, 4]
     values = np.random.default_rng(1).normal(size=(5, 7))
     assert rank_intervals(values[:, order], [PROGRAMS[i] for i in order]) == rank_intervals(values, PROGRAMS)
@@ -51,9 +51,9 @@ def test_intervals_of_all_pairs_are_paired_intervals():
     values[4] = np.nan
     values[3, 1:] = np.nan  # one case is left, which does not count
     counted = np.array([False, True, True, True, True, True, True])
-    found = pair_intervals(values, counted, PROGRAMS)
-    assert found.keys() == {(0, 1), (0, 2), (1, 2)}
-    for (i, j), interval in found.items():
+    intervals = pair_intervals(values, counted, PROGRAMS)
+    assert intervals.keys() == {(0, 1), (0, 2), (1, 2)}
+    for (i, j), interval in intervals.items():
         both = counted & np.isfinite(values[i]) & np.isfinite(values[j])
         programs = [p for p, b in zip(PROGRAMS, both) if b]
         expected = paired_interval(values[i][both], values[j][both], programs)
@@ -73,6 +73,6 @@ def test_the_frontier_is_what_nothing_beats(points):
         return other[0] <= point[0] and other[1] >= point[1] and other != point
 
     expected = {i for i, point in enumerate(points) if not any(beats(other, point) for other in points)}
-    found = frontier(points)
-    assert set(found) == expected
-    assert [points[i] for i in found] == sorted(points[i] for i in found)
+    best = frontier(points)
+    assert set(best) == expected
+    assert [points[i] for i in best] == sorted(points[i] for i in best)

@@ -65,8 +65,8 @@ def finish(process: subprocess.Popen[str], seconds: float = 300) -> str:
 
 
 def outcomes(folder: Path) -> dict[tuple[str, str, int], tuple[str, dict[str, float]]]:
-    found = [read_result(path) for path in result_paths(folder / "out")]
-    return {(r.method, r.case, r.seed): (r.status, r.edge_scores) for r in found}
+    results = [read_result(path) for path in result_paths(folder / "out")]
+    return {(r.method, r.case, r.seed): (r.status, r.edge_scores) for r in results}
 
 
 @needs_dask
@@ -106,9 +106,9 @@ def test_a_job_that_kills_every_dask_worker_it_gets_harms_no_other(tmp_path):
     )
     said = finish(process)
     assert process.returncode == 0, said
-    found = outcomes(tmp_path)
-    assert len(found) == 12
-    lost = {key[:2] for key, (status, _) in found.items() if status != "ok"}
+    outcome_of = outcomes(tmp_path)
+    assert len(outcome_of) == 12
+    lost = {key[:2] for key, (status, _) in outcome_of.items() if status != "ok"}
     assert lost == {("dies_on_beta", "beta"), *((m, "deadly") for m in ("steady", "dies_on_beta", "score"))}
 
 

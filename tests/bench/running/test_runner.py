@@ -46,11 +46,12 @@ def in_processes(out: Path, methods: list[str], cases: list[str], seeds: int = 1
 
 def contents(out: Path) -> dict[str, dict]:
     """All records of a results folder without what differs from run to run."""
-    found = {}
+    records = {}
     for path in sorted(out.rglob("*.json")):
         data = json.loads(path.read_text())
-        found[str(path.relative_to(out))] = {k: v for k, v in data.items() if k not in ("seconds", "memory", "dirty")}
-    return found
+        kept = {k: v for k, v in data.items() if k not in ("seconds", "memory", "dirty")}
+        records[str(path.relative_to(out))] = kept
+    return records
 
 
 def test_every_job_leaves_a_result_and_every_case_a_record(run, tmp_path):
@@ -75,16 +76,16 @@ def test_a_case_is_certified_once_for_its_record_and_its_certificate(tmp_path, m
         runner.run(["oracle"], ["hist@v2n3", "frac_prevs@v2n3"], tmp_path, "mean", workers=1)
     assert checked == [("hist@v2n3", "mean"), ("frac_prevs@v2n3", "mean")]
     path = certificate_path(tmp_path, "hist@v2n3", ["mean"])
-    found = Certificate.from_dict(json.loads(path.read_text()))
+    certificate = Certificate.from_dict(json.loads(path.read_text()))
     record = read_case(case_path(tmp_path, "hist@v2n3", "mean"))
-    assert (found.case, found.hash, found.ablations) == (record.id, record.hash, ("mean",))
-    assert found.ok
+    assert (certificate.case, certificate.hash, certificate.ablations) == (record.id, record.hash, ("mean",))
+    assert certificate.ok
     assert record.certified
-    assert [asdict(claim) for claim in found.claims] == [claim.model_dump() for claim in record.claims]
+    assert [asdict(claim) for claim in certificate.claims] == [claim.model_dump() for claim in record.claims]
     # what a write that was cut off has left goes, and a certificate that was lost comes back
     path.rename(path.with_name(f".{path.name}.0.part"))
     runner.run(["oracle"], ["hist@v2n3"], tmp_path, "mean", workers=1)
-    assert Certificate.from_dict(json.loads(path.read_text())) == found
+    assert Certificate.from_dict(json.loads(path.read_text())) == certificate
     assert not list(tmp_path.rglob(".*.part"))
 
 

@@ -55,14 +55,14 @@ def failed(verification) -> dict[str, str]:
 
 
 def test_an_honest_submission_verifies(folder, home):
-    found = verify(folder, rerun=f"{home / 'mine.py'}:lucky", seed=0)
-    assert found.ok, failed(found)
-    assert {"scores", "cases are ours", "run again", "complete"} <= {check.claim for check in found.checks}
-    record = json.loads(json.dumps(found.to_dict()))
+    verification = verify(folder, rerun=f"{home / 'mine.py'}:lucky", seed=0)
+    assert verification.ok, failed(verification)
+    assert {"scores", "cases are ours", "run again", "complete"} <= {check.claim for check in verification.checks}
+    record = json.loads(json.dumps(verification.to_dict()))
     assert (record["ok"], record["method"]) == (True, "lucky")
     assert record["digest"] == read(folder / "manifest.json")["digest"]
     assert (folder / "method.py").read_text() == CODE
-    assert not any("was not run again" in line for line in found.unverified)
+    assert not any("was not run again" in line for line in verification.unverified)
 
 
 def test_no_code_of_the_folder_runs_unless_asked(folder, tmp_path):
@@ -70,8 +70,8 @@ def test_no_code_of_the_folder_runs_unless_asked(folder, tmp_path):
     trap = tmp_path / "trap"
     (copy / "method.py").write_text(f"open({str(trap)!r}, 'w').close()\n{CODE}")
     seal(copy)
-    found = verify(copy)
-    assert "not the code" in failed(found)["code"]
+    verification = verify(copy)
+    assert "not the code" in failed(verification)["code"]
     assert not trap.exists()
     plain = verify(folder)
     assert plain.ok
@@ -128,10 +128,10 @@ def test_what_people_write_is_shown_and_does_nothing(home, tmp_path):
     from huggingface_hub import DatasetCard
 
     assert DatasetCard(text).data.pretty_name == name
-    found = verify(out)
-    assert found.ok
+    verification = verify(out)
+    assert verification.ok
     page = io.StringIO()
-    Console(width=200, file=page).print(found.table())
+    Console(width=200, file=page).print(verification.table())
     assert "Not checked" in page.getvalue()
     assert escaped("a_b") == "a\\_b"
 
@@ -179,9 +179,9 @@ def test_failures_are_stated_as_failures(home, tmp_path):
     )
     (tmp_path / "broken.py").write_text("def broken(task):\n    return {}\n")
     out = submit(f"{tmp_path / 'picky.py'}:picky", CASES, tmp_path / "out", workers=1)
-    found = verify(out, rerun_own=True)
-    assert found.ok, failed(found)
-    assert [check.detail for check in found.checks if check.claim == "complete"] == [
+    verification = verify(out, rerun_own=True)
+    assert verification.ok, failed(verification)
+    assert [check.detail for check in verification.checks if check.claim == "complete"] == [
         "2 results of 2 cases, 1 of them failures"
     ]
     line = json.loads((out / "scores.jsonl").read_text().splitlines()[1])
@@ -238,9 +238,9 @@ def test_scores_of_another_tool_are_imported_submitted_and_exported(folder, tmp_
     same = [edge for edge in original.edge_scores if not edge.startswith(("embed", "pos"))]
     assert {edge: result.edge_scores[edge] for edge in same} == {edge: original.edge_scores[edge] for edge in same}
     assert read_result(first_result(tmp_path / "run")) == result
-    found = verify(pack(tmp_path / "run", "theirs", CASES[0], tmp_path / "out"))
-    assert found.ok, failed(found)
-    assert any("was not run again" in line for line in found.unverified)
+    verification = verify(pack(tmp_path / "run", "theirs", CASES[0], tmp_path / "out"))
+    assert verification.ok, failed(verification)
+    assert any("was not run again" in line for line in verification.unverified)
     again = export_scores(first_result(tmp_path / "run"), tmp_path / "again.json")
     theirs, ours = ({name: e["score"] for name, e in read(file)["edges"].items()} for file in (graph_file, again))
     assert ours == theirs

@@ -104,10 +104,10 @@ def test_every_page_works_at_this_width(site, tmp_path, width):
         )
         lines = console(tmp_path, frame)
         assert len(lines) == 1, (path, lines)
-        found = json.loads(lines[0].removeprefix("PROBE ").replace('\\"', '"'))
-        assert (found["width"], found["requests"], found["unlabelled"]) == (width, 0, 0), path
-        assert found["scroll"] <= width, path
-        seen[path.partition("/")[0]] = found
+        probe = json.loads(lines[0].removeprefix("PROBE ").replace('\\"', '"'))
+        assert (probe["width"], probe["requests"], probe["unlabelled"]) == (width, 0, 0), path
+        assert probe["scroll"] <= width, path
+        seen[path.partition("/")[0]] = probe
     index, case, compare = seen["index.html"], seen["cases"], seen["compare.html"]
     order = index["orders"][0]
     down = [name for name in order if name != "bad"] + ["bad"]  # what failed comes last, whichever way

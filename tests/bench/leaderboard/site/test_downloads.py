@@ -30,10 +30,10 @@ HOSTILE = '=HYPERLINK("x"),\n\\input{/etc/passwd}&%$#_~^'
 @pytest.fixture
 def board(make):
     cases = [make.case(f"{p}/pad").model_copy(update={"modes": ["deep"]}) for p in ("add", "sort", "dyck")]
-    found = [make.result(c, m, q, seconds=q / 3) for c in cases for m, q in (("eap", 0.4), ("acdc", 0.8))]
-    found += [make.result(c, "oracle", control=True, forwards=0.0) for c in cases]
-    found += [make.result(cases[0], HOSTILE, 0.1), make.failure(cases[1], HOSTILE, "it broke")]
-    return leaderboard(cases, found)
+    results = [make.result(c, m, q, seconds=q / 3) for c in cases for m, q in (("eap", 0.4), ("acdc", 0.8))]
+    results += [make.result(c, "oracle", control=True, forwards=0.0) for c in cases]
+    results += [make.result(cases[0], HOSTILE, 0.1), make.failure(cases[1], HOSTILE, "it broke")]
+    return leaderboard(cases, results)
 
 
 def same(text: str, value: object) -> bool:

@@ -262,11 +262,11 @@ def test_a_site_replaces_an_older_one_and_nothing_else(make, tmp_path):
 
 @given(st.lists(st.text(max_size=200), max_size=30))
 def test_slugs_are_safe_unique_and_stable(names):
-    found = slugs(names)
-    assert found.keys() == set(names)
-    assert len({slug.lower() for slug in found.values()}) == len(found)
-    assert all(re.fullmatch(r"[A-Za-z0-9_+@][A-Za-z0-9._+@-]{0,120}", slug) for slug in found.values())
-    assert slugs(reversed(names)) == found
+    files = slugs(names)
+    assert files.keys() == set(names)
+    assert len({slug.lower() for slug in files.values()}) == len(files)
+    assert all(re.fullmatch(r"[A-Za-z0-9_+@][A-Za-z0-9._+@-]{0,120}", slug) for slug in files.values())
+    assert slugs(reversed(names)) == files
     assert slugs(["eap", *names])["eap"].startswith("eap")
 
 
