@@ -212,15 +212,24 @@ def node_comparators(case: CaseRecord) -> float:
 
 
 def read_leaderboard(*folders: str | Path) -> Leaderboard:
-    """The leaderboard of some folders of results. What cannot be read, or is of other cases, is left out with a note.
+    """Read the leaderboard of some folders of results. What cannot be read, or is of other cases, is left out with a
+    note.
 
     `gaugeblock.leaderboard.merging` says which results meet. Raises FileError where the folders hold no results at all.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from gaugeblock.results import Result, result_path, write_json
+    >>> with TemporaryDirectory() as out:
+    ...     failed = Result(status="error", method="mine", case="sort", ablation="resample", seed=0, error="no luck")
+    ...     write_json(result_path(out, "mine", "sort", "resample", 0), failed)
+    ...     read_leaderboard(out).notes
+    ('left out: case sort (resample): no luck (1 result)',)
     """
     return _leaderboard(read_folders(folders))
 
 
 def leaderboard(cases: Iterable[CaseRecord], results: Iterable[Result], notes: Sequence[str] = ()) -> Leaderboard:
-    """The leaderboard of these records."""
+    """Make the leaderboard of records in memory."""
     cases = tuple(cases)
     make = Entries(cases)
     return _leaderboard(Contents((), cases, tuple(make.of(result) for result in results), tuple(notes)))
@@ -259,7 +268,7 @@ def _rows(track: Track, lines: Mapping[str, tuple[Cell, ...]]) -> tuple[Standing
 
 
 def _ranked(rows: Sequence[Standing]) -> list[Standing]:
-    """With ranks; a method shares the rank of the leader of a group it cannot be told from."""
+    """The same lines with ranks; a method shares the rank of the leader of a group it cannot be told from."""
     entered = [row for row in rows if row.skill is not None and not row.incomplete and not row.control]
     if not entered:
         return list(rows)
@@ -280,13 +289,17 @@ def _differ(difference: Interval) -> bool:
 
 
 def _column_means(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " columns"]:
-    """Of what is not NaN; NaN where nothing is."""
+    """Means of what is not NaN; NaN where nothing is."""
     known = np.isfinite(values)
     count = known.sum(axis=0)
     return np.where(count > 0, np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Of those that are known; None where none is."""
+    """The mean of those that are known; None where none is.
+
+    >>> mean([1.0, None, 2.0])
+    1.5
+    """
     known = [v for v in values if v is not None]
     return fmean(known) if known else None

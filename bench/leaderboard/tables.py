@@ -74,7 +74,11 @@ def modes_table(board: Leaderboard) -> str:
 
 
 def number(value: float | None) -> str:
-    """Two decimals with a true minus sign, "–" for none."""
+    """Two decimals with a true minus sign, "–" for none.
+
+    >>> number(-0.5), number(None)
+    ('−0.50', '–')
+    """
     if value is None:
         return "–"
     text = f"{value:.2f}" if abs(value) < 1000 else f"{value:.0f}"

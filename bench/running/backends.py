@@ -39,7 +39,7 @@ class Pool:
     alive: Callable[[], bool] = lambda: True
 
     def run(self, tasks: Sequence[Task]) -> Iterator[int]:
-        """Runs tasks and yields the number of each as it ends. A task whose worker died is never yielded.
+        """Run tasks and yield the number of each as it ends. A task whose worker died is never yielded.
 
         On Ray numbers come when all tasks have ended, and where a worker died, none do.
 

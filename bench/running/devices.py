@@ -18,6 +18,9 @@ _FORM = re.compile(r"cpu|cuda(:\d+)?")
 def chosen_device(asked: str, *, here: bool = True) -> str:
     """The device that was asked for; "auto" is "cuda" where this machine has CUDA devices, else "cpu".
 
+    >>> chosen_device("cpu")
+    'cpu'
+
     Args:
         asked: "cpu", "cuda" (all devices of a machine), "cuda:1" (that one) or "auto".
         here: whether the jobs run on this machine, so that what it lacks is an error now.

@@ -1,4 +1,4 @@
-"""Runs methods on cases: every (method, case, seed) is a job that writes one file as soon as it is done.
+"""Running methods on cases: every (method, case, seed) is a job that writes one file as soon as it is done.
 
 The same command again does what is missing and nothing else, after a kill at any moment too.
 """
@@ -51,7 +51,7 @@ class Results(Sequence[Result]):
     def __getitem__(self, index: slice) -> "Results": ...
 
     def __getitem__(self, index: int | slice) -> "Result | Results":
-        """Raises FileError where the file has gone since."""
+        """Read one result, or take several. FileError where a file has gone since."""
         return Results(self._jobs[index]) if isinstance(index, slice) else read_result(self._jobs[index].file)
 
     def __repr__(self) -> str:
@@ -96,6 +96,9 @@ def run(
     Raises:
         GaugeblockError: something is impossible about the run as a whole; nothing has run then. Or its cluster or
             a shared folder was lost; what is done is kept.
+
+    >>> results = gb.run(methods=["eap", "acdc"], suite="quick", out="results")  # doctest: +SKIP
+    >>> [(result.case, result.scores["skill"]) for result in results]  # doctest: +SKIP
     """
     for seed in seeds:
         check_seed(seed)
@@ -187,7 +190,7 @@ def _sign(out: str, backend: str) -> Iterator[str | None]:
 
 
 def _run_all(jobs: list[Job], pool: Pool, place: WorkPlace, split: bool) -> list[Job]:
-    """Runs jobs; returns those that took their process down."""
+    """Run jobs; returns those that took their process down."""
     import torch
 
     died: list[Job] = []
@@ -210,7 +213,7 @@ def _run_all(jobs: list[Job], pool: Pool, place: WorkPlace, split: bool) -> list
 
 
 def _run_tasks(tasks: list[list[Job]], pool: Pool, place: WorkPlace, bar: tqdm) -> list[list[Job]]:
-    """Runs tasks; returns those that a worker's death has left without an end."""
+    """Run tasks; returns those that a worker's death has left without an end."""
     left = dict(enumerate(tasks))
     with warnings.catch_warnings():
         # loky replaces a worker that has grown large, which loses nothing and is no news
@@ -223,7 +226,7 @@ def _run_tasks(tasks: list[list[Job]], pool: Pool, place: WorkPlace, bar: tqdm) 
 
 
 def _run_alone(task: list[Job], pool: Pool, place: WorkPlace, bar: tqdm) -> list[Job]:
-    """Runs the jobs of one case. Where its process dies, the job that was under way is recorded, and the rest goes on.
+    """Run the jobs of one case. Where its process dies, the job that was under way is recorded, and the rest goes on.
 
     Returns those that took their process down.
     """

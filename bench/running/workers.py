@@ -33,7 +33,7 @@ class WorkPlace:
 
 
 def run_case(jobs: list[Job], place: WorkPlace) -> None:
-    """The jobs of one case. Those that are done are left alone, so that a task can be given to another worker.
+    """Run the jobs of one case. Those that are done are left alone, so that a task can go to another worker.
 
     Raises GaugeblockError where this machine lacks the results folder or the device.
     """

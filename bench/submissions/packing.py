@@ -81,6 +81,8 @@ def submit(
 
     Raises:
         GaugeblockError: something about the run or the submission is impossible, or every job failed.
+
+    >>> submit("mine.py:my_method", "core", "my-submission", workers=2)  # doctest: +SKIP
     """
     out = Path(out)
     ablations = [ablation] if isinstance(ablation, str) else list(dict.fromkeys(ablation))

@@ -82,7 +82,11 @@ def readme(manifest: Manifest, results: Sequence[Result]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text as Markdown that shows it on one line, and nothing else: every mark of Markdown and HTML is escaped."""
+    """Text as Markdown that shows it on one line, and nothing else: every mark of Markdown and HTML is escaped.
+
+    >>> print(escaped("<b>a_b"))
+    \\<b\\>a\\_b
+    """
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 
 

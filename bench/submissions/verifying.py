@@ -111,6 +111,11 @@ def verify(
     Raises:
         FileError: there is no such folder.
         GaugeblockError: something about the call is impossible.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     [(check.claim, check.ok) for check in verify(folder).checks]
+    [('manifest', False)]
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -12,7 +12,11 @@ _RESERVED: Final = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com
 
 
 def short(name: str, longest: int = LONGEST) -> str:
-    """The name, its middle left out where it is too long to be shown."""
+    """The name, its middle left out where it is too long to be shown.
+
+    >>> short("a_very_long_name", 9)
+    'a_ver…ame'
+    """
     if len(name) <= longest:
         return name
     end = longest // 3
