@@ -100,6 +100,15 @@ def test_every_folder_with_code_is_packaged() -> None:
     assert set(settings["packages"]) == expected
 
 
+def test_every_other_file_is_packaged() -> None:
+    """A wheel has the files that match these patterns, in the folder of any package."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    folders = {path.parent for _, path in SOURCES}
+    packaged = {file for folder in folders for pattern in settings["*"] for file in folder.glob(pattern)}
+    tracked = subprocess.run(["git", "ls-files", *FOLDERS], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {ROOT / name for name in tracked.split() if not name.endswith(".py")} <= packaged
+
+
 def test_folders_and_files_can_be_taken_in() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     entries: dict[Path, set[str]] = {}
