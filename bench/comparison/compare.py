@@ -113,6 +113,7 @@ def compared(asked: Question, swapped: Model, baseline: Model | float | None, se
         answers += said
         swapped_answers += swapped_said
     arrays = [torch.cat(parts).cpu().numpy() for parts in zip(*columns, strict=True)]
+    agreed_at, diverged, losses, swapped_losses, *baseline_losses = arrays
     examples, places = np.nonzero(asked.positions.cpu().numpy())
     return Comparison(
         asked.tokens.cpu().numpy(),
@@ -121,7 +122,11 @@ def compared(asked: Question, swapped: Model, baseline: Model | float | None, se
         places,
         tuple(answers),
         tuple(swapped_answers),
-        *arrays,
+        agreed_at,
+        diverged,
+        losses,
+        swapped_losses,
+        baseline_losses[0] if baseline_losses else None,
         token_names=() if asked.reader is None else (*asked.reader.lowered.vocab, "BOS", "PAD"),
         seed=seed,
     )
