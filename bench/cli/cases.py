@@ -113,7 +113,7 @@ def swap(
 
 
 def _certified(case: str, ablations: tuple[str, ...]) -> "Certificate":
-    """In a worker: one case certified, on one thread."""
+    """Certify one case in a worker, on one thread."""
     with one_thread():
         return load_case(case).certify(ablations)
 

@@ -38,7 +38,7 @@ TRACKS = (
     Track("edges", "Edges", "skill", "Which edges carry the computation: each true edge against false ones beside it."),
     Track("nodes", "Nodes", "node_skill", "Which heads and MLPs do: an edge method's scores are pooled to nodes."),
 )
-"""In the order of the page; a further level of truth is one line more."""
+"""The tracks in the order of the page; a further granularity of truth is one line more."""
 
 
 @final

@@ -65,7 +65,7 @@ def pair_intervals(
 def _intervals(
     totals: Float[np.ndarray, "pairs programs"], counts: Float[np.ndarray, "pairs programs"], n: int
 ) -> list[Interval | None]:
-    """Of pairs that have n programs in common."""
+    """The intervals of pairs that have n programs in common."""
     if n == 0:
         return [None] * len(totals)
     kept = [sorted((t, c) for t, c in zip(*pair) if c) for pair in zip(totals.tolist(), counts.tolist())]

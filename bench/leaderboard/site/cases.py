@@ -30,11 +30,11 @@ MOST_CIRCUITS: Final = 60
 LARGEST_PICTURE: Final = 2_000_000  # bytes
 LONGEST_TEXT: Final = 20_000  # characters of a program or a description
 _UNSEEN = re.compile(r' data-[\w-]+="[^"]*"|<title>[^<]*</title>')
-"""Of a picture that is shown as an image: nobody can point at its parts."""
+"""Left out of a picture that is shown as an image: nobody can point at its parts."""
 
 
 def case_view(board: Leaderboard, links: Links, index: int, folders: Sequence[Path]) -> dict[str, Any]:
-    """Of the page of `board.cases[index]`; pictures are looked for in the folders."""
+    """Return what the page of `board.cases[index]` shows; pictures are looked for in the folders."""
     case = board.cases[index]
     circuits = _circuits(board.rows, index)
     alarms = {edge for circuit in circuits.values() for edge in circuit.false_alarms}

@@ -11,7 +11,7 @@ from gaugeblock.leaderboard.standings import pair_intervals
 
 DIGITS: Final = 4
 MOST_METHODS: Final = 300
-"""Of more methods the page compares the first of the ranking: pairs grow with the square."""
+"""The page compares the first of the ranking where there are more: pairs grow with the square."""
 
 
 def compare_data(board: Leaderboard, links: Links) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Links:
 
 
 def index(board: Leaderboard, links: Links) -> dict[str, Any]:
-    """Of the entry: the ranking of each track, costs, failure modes, all cases."""
+    """Return what the entry shows: the ranking of each track, costs, failure modes, all cases."""
     hrefs = {row.method: links.method(row.method) for row in board.rows}
     ordered = _controls_first(board.rows)
     return {
@@ -190,7 +190,7 @@ def _case_line(board: Leaderboard, links: Links, index: int, case: CaseRecord) -
 
 
 def method(board: Leaderboard, links: Links, name: str) -> dict[str, Any]:
-    """Of a method's page: where it stands, what it costs, and each case beside what other methods do there."""
+    """Return what a method's page shows: where it stands, its costs, and each case beside what other methods do there."""
     on_tracks = [row for rows in board.tracks.values() for row in rows if row.method == name]
     row = next(r for r in on_tracks if r.track.name == "edges")
     others = [r for r in board.rows if not r.control and r.method != name]
@@ -214,7 +214,7 @@ def method(board: Leaderboard, links: Links, name: str) -> dict[str, Any]:
 
 
 def _neighbours(row: Standing, others: Sequence[Standing]) -> list[Standing]:
-    """Those that are nearest in skill."""
+    """The other methods that are nearest in skill."""
     here = row.skill.estimate if row.skill else 0.0
     return sorted((r for r in others if r.skill), key=lambda r: abs((r.skill.estimate if r.skill else 0.0) - here))[
         :MOST_NEIGHBOURS
