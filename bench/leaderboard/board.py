@@ -242,7 +242,7 @@ def _leaderboard(contents: Contents) -> Leaderboard:
         method: tuple(Cell(method, c, merged.entries.get((method, c.id, c.ablation), ())) for c in merged.cases)
         for method in methods
     }
-    tracks = {track.name: _rows(track, lines) for track in TRACKS}
+    tracks: dict[str, tuple[Standing, ...]] = {track.name: _rows(track, lines) for track in TRACKS}
     used = {name: rows for name, rows in tracks.items() if name == "edges" or any(row.skill for row in rows)}
     return Leaderboard(merged.cases, used, merged.notes, contents.sources)
 
