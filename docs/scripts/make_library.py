@@ -34,7 +34,7 @@ COLUMNS = (
     "compile, ms",
 )
 
-LONGER = 19
+LONGER_SUM = 19
 """Tokens of a second, longer sum."""
 
 HEAD = """# The library
@@ -47,7 +47,7 @@ All compile at their default size (tokens in the vocabulary × longest input) to
 `python docs/scripts/make_library.py`; times are CPU milliseconds of one thread, on one machine.
 """
 
-LONG = """## The long programs of RASP
+LONG_PROGRAMS = """## The long programs of RASP
 
 Both compile.
 
@@ -71,7 +71,7 @@ def main() -> None:
     collected = len(base & {program.name for program in programs})
     parts = [HEAD.format(count=len(programs), collected=collected, ids=ids)]
     parts += [section(module, old.splitlines()) for module in TOPICS]
-    _, title, kept = old.partition(LONG.partition("\n")[0])
+    _, title, kept = old.partition(LONG_PROGRAMS.partition("\n")[0])
     PAGE.write_text("\n".join([*parts, title + kept or long_programs()]), encoding="utf-8")
     print(PAGE)
 
@@ -137,8 +137,8 @@ def published(module: ModuleType) -> str:
 def long_programs() -> str:
     rover, add = get("rover"), get("add")
     small, original, sums = (gb.compile(get(name)) for name in ("rover", "rasp.rover", "rasp.long_addition"))
-    longer = gb.compile(add.with_size(max_len=LONGER))
-    return LONG.format(
+    longer = gb.compile(add.with_size(max_len=LONGER_SUM))
+    return LONG_PROGRAMS.format(
         rasp=rasp_depth(rover).layers,
         layers=small.hooked.cfg.n_layers,
         length=rover.max_len,
@@ -149,7 +149,7 @@ def long_programs() -> str:
         add=f"{parameters(sums):,}",
         add_length=sums.program.max_len,
         longer=f"{parameters(longer):,}",
-        longer_length=LONGER,
+        longer_length=LONGER_SUM,
     )
 
 

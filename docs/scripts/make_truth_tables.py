@@ -42,10 +42,10 @@ from gaugeblock.suites.suites import CORE
 
 DOCS = Path(__file__).parents[1]
 CACHE = DOCS.parent / "build" / "truth_tables"
-LONG = ("rover",)
+LONG_PROGRAMS = ("rover",)
 METHODS = ("oracle", "weights", "prior", "edge_patching", "random")
 PADDED, ROTATED = ("permute", "pad"), ("permute", "pad", "rotate")
-VISIBLE = 1e-4
+VISIBLE_GRADIENT = 1e-4
 
 Record = dict[str, Any]
 
@@ -165,7 +165,7 @@ def control_record(case: Case) -> Record:
         "scores": {n: {s: r.scores[s] for s in ("auroc", "auprc", "skill")} for n, r in results.items()},
         "jointly": {e: list(truth.witnesses[e].edges) for e in missed if len(truth.witnesses[e].edges) > 1},
         "in the mean": [e for e in missed if len(truth.witnesses[e].edges) == 1],
-        "visible": float(np.mean([abs(gradients[e]) > VISIBLE for e in positives])) if positives else None,
+        "visible": float(np.mean([abs(gradients[e]) > VISIBLE_GRADIENT for e in positives])) if positives else None,
         "seconds": {"controls": time.process_time() - start},
     }
 
@@ -319,12 +319,12 @@ def _scores(scores: Record) -> str:
 def library_jobs(only: str, with_long: bool) -> list[tuple[str, str]]:
     """Truth of every program with one output."""
     chosen = [name for name in names() if only in name and len(get(name).outputs) == 1]
-    return [("truth", name) for name in chosen if with_long or name not in LONG]
+    return [("truth", name) for name in chosen if with_long or name not in LONG_PROGRAMS]
 
 
 def library_page(records: Sequence[Record], with_long: bool) -> str:
     """The page, from all records of `library_jobs`."""
-    without = "" if with_long else f", without {' and '.join(f'`{name}`' for name in LONG)}"
+    without = "" if with_long else f", without {' and '.join(f'`{name}`' for name in LONG_PROGRAMS)}"
     green = sum(r.get("ok", False) for r in records)
     head = ("program", "layers", "heads", *ABLATIONS, "certificate", "s")
     rows = [_library_row(record) for record in records]
@@ -369,7 +369,7 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="SUBSTRING", help="of the case id; then no page is written")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--stale", action="store_true", help="reuse records of another state of the code")
-    parser.add_argument("--long", action="store_true", help=f"{' and '.join(LONG)} too")
+    parser.add_argument("--long", action="store_true", help=f"{' and '.join(LONG_PROGRAMS)} too")
     parser.add_argument("--machine", default=f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}")
     parser.add_argument("--date", default=datetime.datetime.now(tz=datetime.UTC).date().isoformat())
     options = parser.parse_args()
