@@ -190,7 +190,7 @@ def _case_line(board: Leaderboard, links: Links, index: int, case: CaseRecord) -
 
 
 def method(board: Leaderboard, links: Links, name: str) -> dict[str, Any]:
-    """Return what a method's page shows: where it stands, its costs, and each case beside what other methods do there."""
+    """Return what a method's page shows: where it stands, its costs, and each case beside what others do there."""
     on_tracks = [row for rows in board.tracks.values() for row in rows if row.method == name]
     row = next(r for r in on_tracks if r.track.name == "edges")
     others = [r for r in board.rows if not r.control and r.method != name]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import gaugeblock
+from gaugeblock.compiled import compiler
 from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.programs.errors import CompileError, FileError, GaugeblockError
 from gaugeblock.programs.generation.coverage import operations
@@ -51,8 +51,8 @@ class Broken:
 
 
 def test_a_planted_bug_is_found_and_made_small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    compile_ = gaugeblock.compile
-    monkeypatch.setattr(gaugeblock, "compile", lambda program, **options: Broken(compile_(program, **options)))
+    compile_ = compiler.compile
+    monkeypatch.setattr(compiler, "compile", lambda program, **options: Broken(compile_(program, **options)))
     source = """from gaugeblock.programs import program, causal, key, query
 
 @program(['a', 'b'], max_len=3, name='planted')
@@ -79,7 +79,7 @@ def test_crashes_and_refusals_are_told_apart(monkeypatch: pytest.MonkeyPatch) ->
     def refuse(program: Program, **options: Any) -> Any:
         raise CompileError(f"{program.name!r} needs 3 x 4 x 5 entries")
 
-    monkeypatch.setattr(gaugeblock, "compile", refuse)
+    monkeypatch.setattr(compiler, "compile", refuse)
     report = fuzz(2, seed=1)
     assert report.ok
     assert report.outcomes == {"ok": 0, "float64": 0, "refused": 2, "mismatch": 0, "crash": 0}
@@ -88,7 +88,7 @@ def test_crashes_and_refusals_are_told_apart(monkeypatch: pytest.MonkeyPatch) ->
     def crash(program: Program, **options: Any) -> Any:
         raise IndexError("index 7 is out of bounds")
 
-    monkeypatch.setattr(gaugeblock, "compile", crash)
+    monkeypatch.setattr(compiler, "compile", crash)
     report = fuzz(1, seed=1)
     assert report.outcomes["crash"] == 1
     assert [f.message for f in report.failures] == ["compile raised IndexError: index 7 is out of bounds"]
