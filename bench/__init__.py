@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gaugeblock.running.runner import run
     from gaugeblock.suites.suites import suite
 
-__getattr__, __dir__, _ = lazy_loader.attach(
+__getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules={"compiled", "methods", "metrics", "programs"},
     submod_attrs={
@@ -46,24 +46,3 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "suites.suites": ["suite"],
     },
 )
-
-__all__ = [
-    "GaugeblockError",
-    "Program",
-    "attribute",
-    "case",
-    "check_method",
-    "compare",
-    "compile",
-    "compiled",
-    "evaluate",
-    "explain",
-    "load",
-    "method",
-    "methods",
-    "metrics",
-    "programs",
-    "run",
-    "suite",
-    "swap_search",
-]

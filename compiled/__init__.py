@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gaugeblock.compiled.swapping.fragments.ports import Categorical, Line, Number, Vectors
     from gaugeblock.compiled.swapping.swap import swap
 
-__getattr__, __dir__, _ = lazy_loader.attach(
+__getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "compiler": ["compile"],
@@ -39,32 +39,3 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "swapping.swap": ["swap"],
     },
 )
-
-__all__ = [
-    "Categorical",
-    "CompiledModel",
-    "Fragment",
-    "From",
-    "Graph",
-    "Line",
-    "Linear",
-    "Mean",
-    "Number",
-    "Pattern",
-    "Provenance",
-    "SwapError",
-    "Values",
-    "Vectors",
-    "Zero",
-    "compile",
-    "compile_fragment",
-    "fitted_read",
-    "fitted_write",
-    "load",
-    "load_swapped",
-    "reads_of",
-    "save_swapped",
-    "split_inputs",
-    "swap",
-    "writes_of",
-]

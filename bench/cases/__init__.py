@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gaugeblock.cases.recipe import CaseError, Recipe
     from gaugeblock.cases.truth import Truth
 
-__getattr__, __dir__, _ = lazy_loader.attach(
+__getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "case": ["Case", "case"],
@@ -21,5 +21,3 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "truth": ["Truth"],
     },
 )
-
-__all__ = ["Case", "CaseError", "Certificate", "Pairs", "Recipe", "Truth", "case"]

@@ -14,6 +14,4 @@ import lazy_loader
 if TYPE_CHECKING:
     from gaugeblock.pictures.drawing import KINDS, draw
 
-__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={"drawing": ["KINDS", "draw"]})
-
-__all__ = ["KINDS", "draw"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"drawing": ["KINDS", "draw"]})

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gaugeblock.submissions.reading import Submission, read_submission
     from gaugeblock.submissions.verifying import Check, Verification, verify
 
-__getattr__, __dir__, _ = lazy_loader.attach(
+__getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "hub": ["push"],
@@ -25,16 +25,3 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "verifying": ["Check", "Verification", "verify"],
     },
 )
-
-__all__ = [
-    "Check",
-    "Disclosure",
-    "Manifest",
-    "Submission",
-    "Verification",
-    "pack",
-    "push",
-    "read_submission",
-    "submit",
-    "verify",
-]
