@@ -20,15 +20,7 @@ from gaugeblock.metrics.circuits import (
     normalised_hamming_distance,
     structural_hamming_distance,
 )
-from gaugeblock.metrics.faithfulness import (
-    FaithfulnessCurve,
-    cmd,
-    cpr,
-    faithfulness_curve,
-    log_cmd,
-    log_cpr,
-    regret,
-)
+from gaugeblock.metrics.faithfulness import FaithfulnessCurve, cmd, cpr, faithfulness_curve, log_cmd, log_cpr, regret
 from gaugeblock.metrics.hypothesis_tests import (
     EquivalenceTest,
     IndependenceTest,

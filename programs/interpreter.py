@@ -20,15 +20,7 @@ from jaxtyping import Bool
 from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.language.columns import CodedValues, Gathered, coded, combinations, looked_up
 from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
-from gaugeblock.programs.language.operations import (
-    MISSING,
-    Value,
-    apply,
-    plain,
-    selects,
-    surface,
-    value_key,
-)
+from gaugeblock.programs.language.operations import MISSING, Value, apply, plain, selects, surface, value_key
 from gaugeblock.programs.language.selector import And, Get, Mean, Not, Or, Select, Sum
 from gaugeblock.programs.language.tree import Node, children, located, postorder
 

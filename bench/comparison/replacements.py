@@ -11,15 +11,7 @@ from torch import Tensor
 from gaugeblock.compiled.swapping.components import Mean, Zero
 from gaugeblock.programs.errors import InputError, UnknownName
 from gaugeblock.programs.language.expression import Indices, Tokens
-from gaugeblock.programs.language.functions import (
-    causal,
-    everything,
-    key,
-    local,
-    query,
-    same_block,
-    strided,
-)
+from gaugeblock.programs.language.functions import causal, everything, key, local, query, same_block, strided
 from gaugeblock.programs.language.selector import Selector
 from gaugeblock.programs.loading import function_in
 

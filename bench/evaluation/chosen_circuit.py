@@ -16,13 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from gaugeblock.methods.task import Task
-from gaugeblock.metrics.agreement import (
-    accuracy,
-    kl_divergence,
-    pair_total_variation,
-    squared_error,
-    total_variation,
-)
+from gaugeblock.metrics.agreement import accuracy, kl_divergence, pair_total_variation, squared_error, total_variation
 from gaugeblock.metrics.causal import completeness, minimality
 from gaugeblock.metrics.circuits import circuit_match, structural_hamming_distance
 from gaugeblock.metrics.faithfulness import (

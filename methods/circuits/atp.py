@@ -16,14 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gaugeblock.compiled.edges.graph import Place
-from gaugeblock.methods.circuits.gradients import (
-    by_edge,
-    clean_graph,
-    effects,
-    no_totals,
-    pulled,
-    writers_before,
-)
+from gaugeblock.methods.circuits.gradients import by_edge, clean_graph, effects, no_totals, pulled, writers_before
 from gaugeblock.methods.engine.activations import Activations, causal_mask, normalise_change, softmax
 from gaugeblock.methods.registry import method
 from gaugeblock.methods.task import Task

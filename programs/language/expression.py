@@ -11,14 +11,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from gaugeblock.programs.errors import ProgramError
-from gaugeblock.programs.language.operations import (
-    IsIn,
-    Round,
-    Value,
-    divide,
-    is_defined,
-    plain,
-)
+from gaugeblock.programs.language.operations import IsIn, Round, Value, divide, is_defined, plain
 
 _PASSED_OVER = ("gaugeblock.programs.", "jaxtyping", "beartype")
 

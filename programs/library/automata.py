@@ -10,15 +10,7 @@ import numpy as np
 
 from gaugeblock.programs.domain import Domain, all_inputs, sample_sequence, sample_tokens
 from gaugeblock.programs.language.expression import SOp
-from gaugeblock.programs.language.functions import (
-    causal,
-    everything,
-    key,
-    local,
-    map_n,
-    query,
-    where,
-)
+from gaugeblock.programs.language.functions import causal, everything, key, local, map_n, query, where
 from gaugeblock.programs.program import Program, program
 
 TAGS = ("automata",)

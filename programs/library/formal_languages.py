@@ -11,14 +11,7 @@ import numpy as np
 
 from gaugeblock.programs.domain import Sampler, all_inputs, sample_sequence, sample_tokens
 from gaugeblock.programs.language.expression import SOp
-from gaugeblock.programs.language.functions import (
-    causal,
-    everything,
-    key,
-    map_n,
-    query,
-    where,
-)
+from gaugeblock.programs.language.functions import causal, everything, key, map_n, query, where
 from gaugeblock.programs.program import Program, program
 
 TAGS = ("formal language",)

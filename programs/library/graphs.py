@@ -11,14 +11,7 @@ import numpy as np
 
 from gaugeblock.programs.domain import GRAPHS, graph_tokens, sample_tokens
 from gaugeblock.programs.language.expression import SOp, Tokens
-from gaugeblock.programs.language.functions import (
-    edges,
-    key,
-    loop,
-    query,
-    select,
-    where,
-)
+from gaugeblock.programs.language.functions import edges, key, loop, query, select, where
 from gaugeblock.programs.language.operations import GraphNode, edge_targets
 from gaugeblock.programs.program import program
 

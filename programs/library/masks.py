@@ -4,16 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 from gaugeblock.programs.language.expression import SOp
-from gaugeblock.programs.language.functions import (
-    causal,
-    everything,
-    key,
-    local,
-    query,
-    same_block,
-    select,
-    strided,
-)
+from gaugeblock.programs.language.functions import causal, everything, key, local, query, same_block, select, strided
 from gaugeblock.programs.program import program
 
 DIGITS = range(10)

@@ -9,15 +9,7 @@ import numpy as np
 from gaugeblock.programs.domain import Domain, sample_tokens
 from gaugeblock.programs.errors import InputError
 from gaugeblock.programs.language.expression import SOp
-from gaugeblock.programs.language.functions import (
-    everything,
-    key,
-    loop,
-    map_n,
-    query,
-    select,
-    where,
-)
+from gaugeblock.programs.language.functions import everything, key, loop, map_n, query, select, where
 from gaugeblock.programs.program import program
 
 TAGS = ("reasoning", "multi-hop")

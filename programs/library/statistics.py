@@ -10,15 +10,7 @@ import numpy as np
 from gaugeblock.programs.domain import Domain, all_inputs, sample_sequence, sample_tokens
 from gaugeblock.programs.errors import InputError
 from gaugeblock.programs.language.expression import SOp
-from gaugeblock.programs.language.functions import (
-    causal,
-    everything,
-    key,
-    map_n,
-    query,
-    select,
-    where,
-)
+from gaugeblock.programs.language.functions import causal, everything, key, map_n, query, select, where
 from gaugeblock.programs.library.order import comes_before
 from gaugeblock.programs.program import program
 

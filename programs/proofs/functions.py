@@ -6,15 +6,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp, Tokens
-from gaugeblock.programs.language.operations import (
-    MISSING,
-    IsIn,
-    Round,
-    choose,
-    divide,
-    is_defined,
-    together,
-)
+from gaugeblock.programs.language.operations import MISSING, IsIn, Round, choose, divide, is_defined, together
 from gaugeblock.programs.language.selector import Get, Mean, Sum
 
 COMPARISONS: Final = (operator.lt, operator.le, operator.eq, operator.ne, operator.ge, operator.gt)

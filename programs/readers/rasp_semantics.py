@@ -13,15 +13,7 @@ from typing import Any, Final, Literal, final
 from gaugeblock.programs.errors import ProgramError
 from gaugeblock.programs.language.expression import Constant, Elementwise, Indices, SOp
 from gaugeblock.programs.language.functions import everything, indices
-from gaugeblock.programs.language.operations import (
-    MISSING,
-    IsIn,
-    Round,
-    Value,
-    choose,
-    divide,
-    surface,
-)
+from gaugeblock.programs.language.operations import MISSING, IsIn, Round, Value, choose, divide, surface
 from gaugeblock.programs.language.selector import And, Get, Mean, Not, Or, Select, Selector, Sum
 from gaugeblock.programs.readers.aggregation import Lookups
 

@@ -5,12 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, chisquare
 
-from gaugeblock.metrics.hypothesis_tests import (
-    equivalence_test,
-    hsic,
-    independence_test,
-    minimality_test,
-)
+from gaugeblock.metrics.hypothesis_tests import equivalence_test, hsic, independence_test, minimality_test
 
 
 @pytest.mark.parametrize(("n", "higher", "epsilon"), [(20, 14, 0.1), (20, 3, 0.1), (31, 31, 0.2), (8, 4, 0.05)])

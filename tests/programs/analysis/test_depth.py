@@ -4,15 +4,7 @@ from typing import Any
 
 import pytest
 
-from gaugeblock.programs import (
-    Program,
-    causal,
-    everything,
-    indices,
-    key,
-    query,
-    where,
-)
+from gaugeblock.programs import Program, causal, everything, indices, key, query, where
 from gaugeblock.programs.analysis.depth import depth_lower_bound, rasp_depth
 from gaugeblock.programs.language.expression import SOp, Tokens
 

@@ -4,13 +4,7 @@ from typing import Any
 
 import pytest
 
-from gaugeblock.programs import (
-    Program,
-    indices,
-    key,
-    query,
-    where,
-)
+from gaugeblock.programs import Program, indices, key, query, where
 from gaugeblock.programs.analysis.values import reachable, selector_widths
 from gaugeblock.programs.domain import all_sequences
 from gaugeblock.programs.language.expression import Tokens
