@@ -3,7 +3,7 @@
 if __name__ == "methods":
     raise ImportError("'methods/' is the package gaugeblock.methods: import gaugeblock.methods")
 
-from gaugeblock.methods import circuits  # noqa: F401, registers its methods
+from gaugeblock.methods import circuits
 from gaugeblock.methods.attribute import attribute
 from gaugeblock.methods.check import check_method
 from gaugeblock.methods.engine.engine import Engine

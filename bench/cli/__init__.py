@@ -2,7 +2,7 @@
 
 import sys
 
-from gaugeblock.cli import cases, programs, runs, seasons, submissions  # noqa: F401 (each registers its commands)
+from gaugeblock.cli import cases, programs, runs, seasons, submissions
 from gaugeblock.cli.shared import app
 from gaugeblock.programs.errors import GaugeblockError
 
