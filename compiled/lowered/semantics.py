@@ -86,7 +86,7 @@ def pattern(
     selected, unknown = _selection(op, lambda port, name: codes[name], real[:, :, None] & real[:, None, :])
     weights = selected.astype(float)
     weights[:, :, 0] = op.sink if op.counts_sink else ~selected.any(2)
-    return weights / weights.sum(2, keepdims=True), unknown.any(2)
+    return weights / weights.sum(2, keepdims=True), np.asarray(unknown.any(2))
 
 
 def _selection(
