@@ -24,7 +24,7 @@ SAME_NUMBER: Final = 1e-5
 
 
 @final
-class Comparison(Figures):
+class ModelComparison(Figures):
     """The figures of a comparison, which `print` shows and `picture` draws."""
 
     def table(self) -> "Group":
@@ -42,7 +42,7 @@ class Comparison(Figures):
     def __repr__(self) -> str:
         figures = {"accuracy": self.accuracy, "divergence": self.divergence, "loss_recovered": self.loss_recovered}
         texts = (f"{name}={interval.estimate:.3g}" for name, interval in figures.items() if interval is not None)
-        return f"Comparison({', '.join(texts)})"
+        return f"ModelComparison({', '.join(texts)})"
 
     def __str__(self) -> str:
         from rich.console import Console
@@ -62,7 +62,7 @@ def compare(
     targets: Targets = None,
     numeric: bool | None = None,
     seed: int = 0,
-) -> Comparison:
+) -> ModelComparison:
     """Say what `swapped`, the model with parts replaced, loses.
 
     Args:
@@ -86,14 +86,14 @@ def compare(
     >>> model = gb.compile(gb.programs.get("hist").with_size(max_len=4))
     >>> tokens = model.encode(["abca", "bb"])
     >>> gb.compare(model, model, tokens)
-    Comparison(accuracy=1, divergence=0)
+    ModelComparison(accuracy=1, divergence=0)
     >>> gb.compare(model, swap(model, {"m0": Zero()}), tokens).accuracy.estimate
     0.0
     """
     return compared(question(model, data, positions, targets, numeric), swapped, baseline, seed)
 
 
-def compared(asked: Question, swapped: Model, baseline: Model | float | None, seed: int) -> Comparison:
+def compared(asked: Question, swapped: Model, baseline: Model | float | None, seed: int) -> ModelComparison:
     """The answers of both models to a question, batch by batch, and the figures of them."""
     columns: list[list[Tensor]] = []
     answers: list[Any] = []
@@ -115,7 +115,7 @@ def compared(asked: Question, swapped: Model, baseline: Model | float | None, se
     arrays = [torch.cat(parts).cpu().numpy() for parts in zip(*columns, strict=True)]
     agreed_at, diverged, losses, swapped_losses, *baseline_losses = arrays
     examples, places = np.nonzero(asked.positions.cpu().numpy())
-    return Comparison(
+    return ModelComparison(
         asked.tokens.cpu().numpy(),
         asked.numeric,
         examples,

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from gaugeblock.cases.case import Case
-from gaugeblock.comparison.compare import Comparison, compared
+from gaugeblock.comparison.compare import ModelComparison, compared
 from gaugeblock.comparison.figures import ROUNDING_DIVERGENCE
 from gaugeblock.comparison.question import Model, Targets, module_of, question
 from gaugeblock.comparison.texts import estimate_text, range_text
@@ -41,7 +41,7 @@ class Replacement:
 
     site: str
     name: str
-    comparison: Comparison | None
+    comparison: ModelComparison | None
     reason: str = ""
 
 
