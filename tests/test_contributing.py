@@ -104,7 +104,6 @@ def test_a_metric_is_three_files(package: Path) -> None:
     with (package / file).open("a", encoding="utf-8") as module:
         module.write(f"\n\n{code}")
     insert(package / "metrics" / "__init__.py", "gaugeblock.metrics.recovery import (", f"{name},")
-    insert(package / "metrics" / "__init__.py", "__all__ = [", f"{name!r},")
     insert(package / "evaluation" / "scores.py", "_ROWS = (", f"{row},")
     printed = run(
         package,
