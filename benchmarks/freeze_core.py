@@ -25,18 +25,18 @@ TARGET = Path(__file__).resolve().parents[1] / "bench" / "suites" / "data" / "co
 def hash_of(case_id: str) -> str:
     """In one thread; what the case holds is let go of."""
     torch.set_num_threads(1)
-    found = case(case_id).hash
+    new = case(case_id).hash
     case.cache_clear()
-    return found
+    return new
 
 
 def frozen(known: dict[str, Any], hashes: dict[str, str]) -> dict[str, Any]:
     """The new contents of the file."""
-    found = {}
+    entries = {}
     for case_id, new in hashes.items():
         old = known.get(case_id, {"version": 0, "hash": None})
-        found[case_id] = {"version": old["version"] + (old["hash"] != new), "hash": new}
-    return found
+        entries[case_id] = {"version": old["version"] + (old["hash"] != new), "hash": new}
+    return entries
 
 
 def main() -> None:
@@ -46,11 +46,11 @@ def main() -> None:
     made = Parallel(n_jobs=parser.parse_args().workers, return_as="generator")(jobs)
     hashes = dict(zip(CORE, tqdm(made, total=len(CORE), unit="case"), strict=True))
     known = json.loads(TARGET.read_text(encoding="utf-8")) if TARGET.exists() else {}
-    found = frozen(known, hashes)
-    for case_id, entry in found.items():
+    entries = frozen(known, hashes)
+    for case_id, entry in entries.items():
         if entry != known.get(case_id):
             print(f"{case_id}: version {entry['version']}")
-    write_text(TARGET, json.dumps(found, indent=1) + "\n")
+    write_text(TARGET, json.dumps(entries, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ def weight_mutations(evidence: Evidence, rng: np.random.Generator) -> Iterator[t
     """Weights with one entry changed, that move a graded logit: (what was done, what the checker is given)."""
     logits = evidence.clean_run.logits[evidence.positions]
     entries = {name: np.argwhere(array) for name, array in evidence.weights.items()}
-    names = [name for name, found in entries.items() if len(found)]
+    names = [name for name, rest in entries.items() if len(rest)]
     for _ in range(DRAWS):
         name = names[int(rng.integers(len(names)))]
         index = tuple(entries[name][int(rng.integers(len(entries[name])))].tolist())
@@ -230,8 +230,8 @@ def main() -> int:
     cases = given.cases or suite(given.suite)
     counts = zip(cases, spread(given.labels, len(cases)), spread(given.weights, len(cases)), strict=True)
     jobs = (delayed(mutate)(*job, given.seed) for job in counts)
-    found = Parallel(n_jobs=given.workers, return_as="generator")(jobs)
-    outcomes = [outcome for some in tqdm(found, total=len(cases), unit="case") for outcome in some]
+    made = Parallel(n_jobs=given.workers, return_as="generator")(jobs)
+    outcomes = [outcome for some in tqdm(made, total=len(cases), unit="case") for outcome in some]
     total = Counter(_group(kind) for kind, _ in outcomes)
     caught = Counter(_group(kind) for kind, survivor in outcomes if survivor is None)
     print("| mutation | made | caught |\n|---|---|---|")
