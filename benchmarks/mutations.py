@@ -166,7 +166,7 @@ def weight_mutations(evidence: Evidence, rng: np.random.Generator) -> Iterator[t
     """Weights with one entry changed, that move a graded logit: (what was done, what the checker is given)."""
     logits = evidence.clean_run.logits[evidence.positions]
     entries = {name: np.argwhere(array) for name, array in evidence.weights.items()}
-    names = [name for name, rest in entries.items() if len(rest)]
+    names = [name for name, places in entries.items() if len(places)]
     for _ in range(DRAWS):
         name = names[int(rng.integers(len(names)))]
         index = tuple(entries[name][int(rng.integers(len(entries[name])))].tolist())
