@@ -57,6 +57,7 @@ class Task:
     own_metric: Functional | None = None
 
     @staticmethod
+    @torch.inference_mode(False)
     def build(
         model: "HookedTransformer",
         graph: Graph,
@@ -71,7 +72,7 @@ class Task:
         seed: int = 0,
         metric: Functional | None = None,
     ) -> "Task":
-        """A task on the model's own device.
+        """A task on the model's own device, with copies of the tokens.
 
         Args:
             pad_token: id that fills up shorter inputs; None if there is none.
@@ -88,7 +89,7 @@ class Task:
             raise InputError("a task needs at least one pair, and at least one graded position in every pair")
         check_seed(seed)
         device = model.W_E.device
-        clean, corrupted, positions = clean.to(device), corrupted.to(device), positions.to(device)
+        clean, corrupted, positions = (x.to(device, copy=True) for x in (clean, corrupted, positions))
         rows = Rows(real_positions(clean, pad_token), real_positions(corrupted, pad_token), donor_seed)
         rng = np.random.default_rng(seed)
         return Task(model, graph, clean, corrupted, positions, ablation, numeric, rng, rows, metric)
@@ -108,7 +109,7 @@ class Task:
         squared error, these have gradients at the clean point.
         """
         if self.own_metric is not None:
-            return self.own_metric(logits, pair_index)
+            return _own(self.own_metric, logits, pair_index)
         graded = self.positions.index_select(0, pair_index)
         if self.numeric:
             value = logits[..., 0] * self._direction.index_select(0, pair_index)
@@ -117,6 +118,31 @@ class Task:
             others = logits + self._without_answer.index_select(0, pair_index)
             value = logits.gather(-1, answer)[..., 0] - logsumexp(others)
         return (value * graded).sum(-1) / graded.sum(-1)
+
+    def gradient_fault(self) -> str | None:
+        """What is wrong with the gradient of the task's own metric on the clean run; None where nothing is.
+
+        >>> import gaugeblock as gb
+        >>> model = gb.compile(gb.programs.get("hist").with_size("ab", 3))
+        >>> clean, corrupted = model.encode(["aab"]), model.encode(["abb"])
+        >>> def answer(logits, pair):
+        ...     return logits[:, -1].argmax(-1)
+        >>> task = Task.build(model.hooked, model.graph, clean, corrupted, model.real(clean), metric=answer)
+        >>> task.gradient_fault()
+        'the metric has no gradient: its result is detached, of integers, or a choice such as argmax'
+        """
+        if self.own_metric is None:
+            return None
+        with torch.inference_mode(False), torch.enable_grad():
+            logits = self.engine.clean_logits.clone().requires_grad_()
+            values = self.metric(logits, torch.arange(len(logits), device=logits.device))
+            if not values.requires_grad:
+                return "the metric has no gradient: its result is detached, of integers, or a choice such as argmax"
+            try:
+                (gradient,) = torch.autograd.grad(values.sum(), logits, materialize_grads=True)
+            except RuntimeError as error:
+                return f"the metric's gradient cannot be taken: {error}"
+        return None if bool(gradient.isfinite().all()) else "the metric's gradient is NaN or infinite on the clean run"
 
     @cached_property
     def _answer(self) -> Int[Tensor, "pair pos"]:
@@ -131,3 +157,18 @@ class Task:
     @cached_property
     def _direction(self) -> Float[Tensor, "pair pos"]:
         return (self.engine.clean_logits - self.engine.corrupted_run.logits)[..., 0].sign()
+
+
+def _own(metric: Functional, logits: Tensor, pair_index: Tensor) -> Tensor:
+    """A user's metric of copies, for it may work in place on what the engine keeps, and a copy of what it returns, for
+    it may return one buffer each time; whole numbers as floats.
+
+    Raises InputError where the metric does not give one real number for each item.
+    """
+    values: object = metric(logits.clone(), pair_index.clone())
+    n = len(pair_index)
+    shape = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    if not isinstance(values, Tensor) or shape != [n] or values.is_complex():
+        got = f"{shape} of complex numbers" if shape == [n] else shape
+        raise InputError(f"the metric gave {got} for {n} items; it gives one number for each, a tensor [{n}]")
+    return values.to(logits.device, values.dtype if values.is_floating_point() else logits.dtype, copy=True)

@@ -96,7 +96,7 @@ class Changes:
             start: the logits that changes are added to.
             number: the index of each pair, for the functional.
         """
-        result = functional(start, number).repeat(len(cuts), 1)
+        result = functional(start.clone(), number.clone()).repeat(len(cuts), 1)  # it may work in place
         first = [min((self.stage(reader) for reader, _ in cut), default=0) for cut in cuts]
         order = sorted(range(len(cuts)), key=first.__getitem__)
         per_block = max(1, ROWS_AT_ONCE // max(1, start[..., 0].numel()))

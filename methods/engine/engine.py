@@ -163,10 +163,10 @@ class Engine:
         """`patch` for every edge alone, in the order of the graph's edges."""
         with torch.no_grad():
             every_pair = torch.arange(len(self.clean_logits), device=self.clean_logits.device)
-            result = functional(self.clean_logits, every_pair).repeat(len(self.graph.edges), 1)
+            result = functional(self.clean_logits.clone(), every_pair).repeat(len(self.graph.edges), 1)
             changes = self._changes
             for ends in SingleEdges(changes.weights, changes.clean, changes.difference, ROWS_AT_ONCE).run():
-                result[ends.edge, ends.pair] = functional(ends.logits, ends.pair)
+                result[ends.edge, ends.pair] = functional(ends.logits, ends.pair.clone())
                 self.forwards += ends.work
         return result
 
