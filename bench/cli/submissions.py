@@ -81,6 +81,9 @@ def verify(
     ] = False,
     sample: Annotated[int, typer.Option(help="How many jobs are run again.")] = 3,
     seed: Annotated[int | None, typer.Option(help="Of the sample; secret by default.")] = None,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="Another submission of the same board, whose name it may not pass for.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     record: Annotated[Path | None, typer.Option("--json", help="Also write what was found here.")] = None,
 ) -> None:
@@ -92,6 +95,7 @@ def verify(
         rerun_own=rerun_own,
         sample=sample,
         seed=seed,
+        beside=beside or (),
         workers=workers,
         progress=True,
     )

@@ -8,6 +8,7 @@ import os
 import stat
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -33,6 +34,20 @@ Record = TypeVar("Record", bound=BaseModel)
 
 _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of writing."""
+
+_LOOKS = {
+    ord(character): letter
+    for letter, characters in {
+        "a": "аАΑαɑᴀ", "b": "ВвЬьΒβ", "c": "сСϲϹᴄ", "d": "ԁɗᴅ", "e": "еЕΕεɛᴇҽ", "f": "ƒғ", "g": "ɡɢԌցք", "h": "һНнΗհʜ",
+        "i": "іІΙιıɩɪӀӏӀLlI1|ǀ∣", "j": "јЈȷᴊ", "k": "кКΚκᴋ", "m": "мМΜᴍ", "n": "ηΝոռɴп", "o": "оОΟοσօᴏ0", "p": "рРΡρᴘ",
+        "q": "ԛզ", "r": "гʀ", "s": "ѕЅꜱʂ", "t": "тТΤτᴛ", "u": "υսᴜ", "v": "νѵᴠ", "w": "ԝωᴡ", "x": "хХΧχ", "y": "уУүҮΥγ",
+        "z": "ΖᴢƵ", "oe": "œŒ", "ae": "æÆ",
+    }.items()
+    for character in characters
+}  # fmt: skip
+"""Characters that pass for others; one and l and i are one."""
+_EMPTY = frozenset("\u115f\u1160\u3164\uffa0")
+"""Letters that show nothing."""
 
 
 def quoted(value: object) -> str:
@@ -63,6 +78,27 @@ def inert_text(text: str) -> str:
         if character in _TURNS or (unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"):
             raise ValueError(f"the character U+{ord(character):04X} is not possible in a text")
     return text
+
+
+def skeleton(name: str) -> str:
+    """The name as it looks to somebody who reads fast: names of one skeleton pass for one another.
+
+    Without case, accents, punctuation, space and what is invisible; letters and digits that look alike are one.
+
+    >>> skeleton("EAP-IG") == skeleton("eap_ig ") == skeleton("еар.1g")
+    True
+    """
+    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name.translate(_LOOKS)).casefold())
+    text = "".join(c for c in text.translate(_LOOKS) if unicodedata.category(c)[0] in "LN" and c not in _EMPTY)
+    for several, one in (("rn", "m"), ("vv", "w"), ("cl", "d")):
+        text = text.replace(several, one)
+    return text
+
+
+def look_alike(name: str, names: Iterable[str]) -> str | None:
+    """The first of the names that is another one than `name`, and looks like it; None where none does."""
+    seen = skeleton(name)
+    return next((other for other in names if other != name and skeleton(other) == seen), None)
 
 
 def file_sizes(folder: Path) -> dict[str, int]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from gaugeblock.programs.errors import GaugeblockError
 from gaugeblock.submissions.manifest import MANIFEST
-from gaugeblock.submissions.reading import read_submission
+from gaugeblock.submissions.reading import check_shown, read_submission
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -36,6 +36,7 @@ def push(
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     submission = read_submission(folder)
+    check_shown(submission)
     manifest = submission.manifest
     try:
         done = (api or HfApi(token=token)).upload_folder(

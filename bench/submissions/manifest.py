@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import PurePath, PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from gaugeblock.results.files import case_path, result_path
-from gaugeblock.results.untrusted import inert_text
+from gaugeblock.results.untrusted import inert_text, look_alike, quoted, skeleton
 
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST, CARD, TABLE, CODE = "manifest.json", "README.md", "scores.jsonl", "method.py"
@@ -123,6 +124,22 @@ class Manifest(_Record):
         """What `digest` has to be."""
         text = json.dumps(self.model_dump(mode="json", exclude={"digest"}), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def misleading_names(manifest: Manifest, taken: Sequence[str]) -> list[str]:
+    """Why the method or the title of a submission passes for one of the methods `taken`; empty where neither does."""
+    problems = []
+    if not skeleton(manifest.method):
+        problems.append(f"the method's name {quoted(manifest.method)} has no letter or digit")
+    if manifest.method not in taken and (other := look_alike(manifest.method, taken)):
+        problems.append(
+            f"the method's name {quoted(manifest.method)} looks like {quoted(other)}, which is another method"
+        )
+    shown = skeleton(manifest.name)
+    other = next((name for name in taken if skeleton(name) == shown), None)
+    if other and shown != skeleton(manifest.method):
+        problems.append(f"the title {quoted(manifest.name)} looks like {quoted(other)}, which is another method")
+    return problems
 
 
 def case_file(case: str, ablation: str) -> str:

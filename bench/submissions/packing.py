@@ -32,6 +32,7 @@ from gaugeblock.submissions.manifest import (
     FileRecord,
     Manifest,
     case_file,
+    misleading_names,
     result_file,
     tensor_file,
 )
@@ -219,12 +220,15 @@ def _draft(
     disclosure: Disclosure | None,
     scores: str,
 ) -> Manifest:
-    """The manifest without files. InputError where a text in it is not possible, UnknownName for another case."""
+    """The manifest without files.
+
+    InputError where a text in it is not possible, UnknownName for another case, MethodError where a name misleads.
+    """
     for ablation in ablations:
         check_ablation(ablation)
     suites = [suite] if isinstance(suite, str) else list(suite)
     try:
-        return Manifest(
+        draft = Manifest(
             name=name or method,
             method=method,
             function=function,
@@ -241,6 +245,9 @@ def _draft(
         )
     except ValidationError as e:
         raise InputError(f"a submission cannot say so: {first_problem(e)}") from None
+    if problems := misleading_names(draft, entrant_names()):
+        raise MethodError(f"{problems[0]}; choose another")
+    return draft
 
 
 def _result(results: str | Path, manifest: Manifest, job: tuple[str, str, int]) -> Result:

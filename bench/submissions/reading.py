@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import final
 
@@ -9,7 +10,7 @@ from gaugeblock.programs.errors import FileError
 from gaugeblock.results.records import CaseRecord, Result
 from gaugeblock.results.untrusted import file_sizes, quoted, read_bytes, read_record
 from gaugeblock.submissions.manifest import CARD, CODE, MANIFEST, TABLE, Manifest, case_file, result_file, tensor_file
-from gaugeblock.submissions.readme import table
+from gaugeblock.submissions.readme import readme, table
 from gaugeblock.submissions.tensors import read_scores
 
 
@@ -21,7 +22,7 @@ class Submission:
     Attributes:
         results, cases: in the order of `manifest.jobs`; results with their edge and node scores, wherever those stood.
         code: the method's file, which is only ever read here.
-        table: what `scores.jsonl` says.
+        table, card: what `scores.jsonl` and the README say.
     """
 
     folder: Path
@@ -30,6 +31,7 @@ class Submission:
     cases: tuple[CaseRecord, ...]
     code: bytes | None
     table: bytes
+    card: bytes
 
 
 def read_submission(folder: str | Path) -> Submission:
@@ -79,7 +81,6 @@ def read_records(folder: Path, manifest: Manifest) -> Submission:
     """Read all files of the manifest. FileError where one has another hash, or is not what it should be."""
     results = [_result(folder, manifest, job) for job in manifest.jobs]
     cases = [_case(folder, manifest, case, ablation) for case in manifest.cases for ablation in manifest.ablations]
-    read_listed(folder, manifest, CARD)
     return Submission(
         folder,
         manifest,
@@ -87,20 +88,31 @@ def read_records(folder: Path, manifest: Manifest) -> Submission:
         tuple(cases),
         read_listed(folder, manifest, CODE) if manifest.function is not None else None,
         read_listed(folder, manifest, TABLE),
+        read_listed(folder, manifest, CARD),
     )
 
 
-def check_table(submission: Submission) -> None:
-    """FileError where `scores.jsonl` does not say what the results say."""
-    expected = table(submission.results, submission.cases).encode().split(b"\n")
-    lines = submission.table.split(b"\n")
-    if len(lines) != len(expected):
-        raise FileError(f"{TABLE} has {len(lines) - 1} lines for {len(expected) - 1} results")
-    for number, (line, right) in enumerate(zip(lines, expected), 1):
-        if line != right:
-            raise FileError(
-                f"line {number} of {TABLE} is not what the result says: {quoted(line.decode('utf-8', 'replace'))}"
-            )
+def check_shown(submission: Submission) -> None:
+    """FileError where `scores.jsonl` or the README is not what would be written of these results."""
+    manifest, results = submission.manifest, submission.results
+    for name, said, right in (
+        (TABLE, submission.table, table(results, submission.cases)),
+        (CARD, submission.card, readme(manifest, results)),
+    ):
+        lines, expected = said.split(b"\n"), right.encode().split(b"\n")
+        for number, (line, wanted) in enumerate(zip_longest(lines, expected), 1):
+            if line != wanted:
+                here, there = _apart(line, wanted)
+                problem = f"line {number} of {name} is not what the results say"
+                raise FileError(f"{problem}: it has {here} and should have {there}")
+
+
+def _apart(line: bytes | None, wanted: bytes | None) -> tuple[str, str]:
+    """Two lines from a little before their first difference on, as a message can repeat them."""
+    texts = ["" if data is None else data.decode("utf-8", "replace") for data in (line, wanted)]
+    same = next((i for i, (a, b) in enumerate(zip(*texts)) if a != b), min(map(len, texts)))
+    shown = [quoted(text[max(0, same - 20) :]) for text in texts]
+    return "no such line" if line is None else shown[0], "no such line" if wanted is None else shown[1]
 
 
 def read_listed(folder: Path, manifest: Manifest, path: str) -> bytes:

@@ -96,4 +96,7 @@ def _failure(result: Result) -> str:
 
 def _mean(results: Sequence[Result], name: str) -> str:
     values = [value for result in results if (value := result.scores.get(name)) is not None]
-    return f"{fmean(values):.3f}" if values else "–"
+    try:
+        return f"{fmean(values):.3f}" if values else "–"
+    except OverflowError:  # of what somebody made up
+        return "–"

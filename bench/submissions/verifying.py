@@ -17,13 +17,14 @@ from tqdm import tqdm
 from gaugeblock.evaluation.entrants import entrant, entrant_names
 from gaugeblock.programs.errors import FileError, GaugeblockError
 from gaugeblock.results.records import Result
-from gaugeblock.results.untrusted import printable
-from gaugeblock.submissions.manifest import CODE, IMPORTED, TABLE, Manifest
-from gaugeblock.submissions.reading import Submission, check_files, check_table, read_manifest, read_records
+from gaugeblock.results.untrusted import printable, quoted
+from gaugeblock.submissions.manifest import CARD, CODE, IMPORTED, TABLE, Manifest, misleading_names
+from gaugeblock.submissions.reading import Submission, check_files, check_shown, read_manifest, read_records
 from gaugeblock.submissions.recheck import Findings, case_checks, check_case
 from gaugeblock.suites.suites import case_ids
 
 MAX_PROBLEMS = 3  # of a check that are told one by one
+SHOWN = f"{TABLE} and {CARD}"
 UNVERIFIED = (
     "what the method cost (seconds, forwards, backwards, memory): only that it is possible",
     "what the submitter says: name, authors, notes, what the method was tuned on",
@@ -91,6 +92,7 @@ def verify(
     rerun_own: bool = False,
     sample: int = 3,
     seed: int | None = None,
+    beside: Sequence[str | Path] = (),
     workers: int = 1,
     progress: bool = False,
 ) -> Verification:
@@ -105,6 +107,7 @@ def verify(
         rerun_own: take `method.py` of the folder for that. It is a stranger's code: look at it first.
         sample: how many jobs are run again.
         seed: of their draw; by default nobody knows it before.
+        beside: other submissions of the same board, whose names it may not pass for.
         workers: processes.
         progress: show a bar.
 
@@ -135,12 +138,13 @@ def verify(
         )
         submission = read_records(folder, manifest)
         checks.append(Check("hashes and records", True, f"{len(manifest.files)} files are what the manifest says"))
-        check_table(submission)
-        checks.append(Check(f"{TABLE} agrees", True, f"{len(submission.results)} lines"))
+        check_shown(submission)
+        checks.append(Check(SHOWN, True, f"both say what the {len(submission.results)} results say"))
     except FileError as error:
-        claim = ("manifest", "files", "hashes and records", f"{TABLE} agrees")[len(checks)]
+        claim = ("manifest", "files", "hashes and records", SHOWN)[len(checks)]
         checks.append(Check(claim, False, _told(str(error))))
         return _verification(folder, manifest, checks, (), seed)
+    checks.append(_names(submission.manifest, beside))
     wanted = submission.manifest.suite if suite is None else (suite,) if isinstance(suite, str) else tuple(suite)
     checks += [_possible(submission), _complete(submission, wanted)]
     if not checks[-1].ok:
@@ -159,6 +163,14 @@ def _verification(
 ) -> Verification:
     method, digest = ("", "") if manifest is None else (manifest.method, manifest.digest)
     return Verification(str(folder), method, digest, tuple(checks), (*notes, *UNVERIFIED), seed)
+
+
+def _names(manifest: Manifest, beside: Sequence[str | Path]) -> Check:
+    """Check that names pass neither for those of our methods, nor for those of other submissions."""
+    others = [read_manifest(Path(folder)) for folder in beside]
+    taken = [*entrant_names(), *(other.method for other in others if other.digest != manifest.digest)]
+    text = f"the method is called {quoted(manifest.method)}, and nothing else here looks like that"
+    return _check("names", misleading_names(manifest, taken), text)
 
 
 def _complete(submission: Submission, suite: Sequence[str]) -> Check:

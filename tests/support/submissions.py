@@ -3,11 +3,15 @@
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gaugeblock.programs.errors import FileError
-from gaugeblock.submissions import verify
+from gaugeblock.results.files import read_result
+from gaugeblock.submissions import Manifest, verify
+from gaugeblock.submissions.manifest import result_file
+from gaugeblock.submissions.readme import readme
 
 CODE = '''"""A method of ten lines: the value of an edge is the size of the change it carries, plus luck."""
 
@@ -26,8 +30,8 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def seal(folder: Path) -> None:
-    """Make manifest and table fit the files again, as the author of a forgery would."""
+def seal(folder: Path, **changes: Any) -> None:
+    """Make manifest, with `changes`, table and README fit the files again, as the author of a forgery would."""
     results = [read(path) for path in sorted(folder.glob("results/*/*.json"))]
     lines = {}
     for line in (folder / "scores.jsonl").read_text().splitlines():
@@ -39,7 +43,11 @@ def seal(folder: Path) -> None:
                 line[key] = result.get(key, result["scores"].get(key))
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines.values())
     (folder / "scores.jsonl").write_text(text)
-    sign(folder)
+    with suppress(FileError, ValueError, KeyError):
+        manifest = Manifest.model_validate(read(folder / "manifest.json") | changes)
+        made = [read_result(folder / result_file(manifest.method, *job)) for job in manifest.jobs]
+        (folder / "README.md").write_text(readme(manifest, made))
+    sign(folder, **changes)
 
 
 def sign(folder: Path, **changes: Any) -> None:
@@ -59,6 +67,19 @@ def digest(folder: Path, manifest: dict[str, Any]) -> None:
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     manifest["digest"] = hashlib.sha256(text.encode()).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+
+def rename(folder: Path, method: str) -> None:
+    """Give the method of a submission another name, everywhere; whose code it is stays as it was."""
+    for path in sorted(folder.glob("results/*/*.json")):
+        edit(path, lambda data: data.update(method=method))
+        data = read(path)
+        new = folder / result_file(method, data["case"], data["ablation"], data["seed"])
+        new.parent.mkdir(exist_ok=True)
+        path.rename(new)
+        if not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    seal(folder, method=method)
 
 
 def first_result(folder: Path) -> Path:

@@ -13,8 +13,10 @@ import pytest
 from gaugeblock.cases.case import case
 from gaugeblock.evaluation.evaluate import rescore
 from gaugeblock.methods.registry import pool
+from gaugeblock.programs.errors import MethodError
 from gaugeblock.results.files import read_result, write_json
-from support.submissions import CASES, digest, edit, first_result, read, reasons, seal, sign
+from gaugeblock.submissions import submit
+from support.submissions import CASES, CODE, digest, edit, first_result, read, reasons, rename, seal, sign
 
 OTHER, CASE = CASES
 
@@ -178,12 +180,12 @@ def test_what_is_missing_is_noticed(folder):
 
 
 def test_cases_cannot_be_left_out_or_doubled(folder):
-    sign(folder, suite=[CASE, OTHER])
+    seal(folder, suite=[CASE, OTHER])
     assert f"complete: the cases of {CASE}, {OTHER} are others here: {OTHER}" in reasons(folder)
-    sign(folder, suite=[CASE])
+    seal(folder, suite=[CASE])
     assert reasons(folder, suite=CASE) == reasons(folder) == ""
     assert "complete: the cases of quick are others here" in reasons(folder, suite="quick")
-    sign(folder, suite=["season:unheard-of"])
+    seal(folder, suite=["season:unheard-of"])
     assert "complete:" in reasons(folder)
     sign(folder, suite=[CASE], seeds=[0, 0])
     assert "names a seed twice" in reasons(folder)
@@ -198,10 +200,36 @@ def test_rows_of_the_table_are_those_of_the_results(folder):
     lines = path.read_text().splitlines(keepends=True)
     path.write_text(lines[0] * 2)
     sign(folder)
-    assert "2 lines for 1 results" in reasons(folder)
+    assert re.search(r"line 2 of scores.jsonl .* should have ''", reasons(folder))
     path.write_text(lines[0].replace('"auroc": ', '"auroc": 1'))
     sign(folder)
-    assert "line 1 of scores.jsonl is not what the result says" in reasons(folder)
+    assert "line 1 of scores.jsonl is not what the results say" in reasons(folder)
+
+
+CARDS = {
+    "a script": lambda text: text + "\n<script>alert(1)</script>\n",
+    "a better mean": lambda text: re.sub(r"\| AUPRC \| [^|]+", "| AUPRC | 1.000 ", text),
+    "another table": lambda text: text.replace("Tuned on:", "| Skill | 1.00 |\n|---|---|\n\nTuned on:"),
+    "nothing": lambda text: "",
+    "a line less": lambda text: text.rstrip("\n"),
+    "other line ends": lambda text: text.replace("\n", "\r\n"),
+    "a letter that looks the same": lambda text: text.replace("lucky", "luсky"),
+    "another file of data": lambda text: text.replace("data_files: scores.jsonl", "data_files: mine.jsonl"),
+    "terminal codes": lambda text: text + "\x1b[2J",
+    "no text": lambda text: "\x00\udcff",
+}
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_the_readme_is_the_one_that_follows(folder, card):
+    path = folder / "README.md"
+    text = path.read_text()
+    path.write_bytes(CARDS[card](text).encode("utf-8", "surrogateescape"))
+    sign(folder)
+    assert re.search(r"line \d+ of README.md is not what the results say", reasons(folder))
+    path.write_text(text)
+    sign(folder)
+    assert reasons(folder) == ""
 
 
 def test_a_case_cannot_be_made_easier(folder):
@@ -227,6 +255,53 @@ def test_the_manifest_answers_for_itself(folder):
     assert "nested too deeply" in reasons(folder)
     (folder / "manifest.json").unlink()
     assert "holds no manifest.json" in reasons(folder)
+
+
+LOOK_ALIKES = {
+    "eap": [
+        "EAP",
+        "Eap",
+        "eap ",
+        "eap.",
+        "e.a.p",
+        " eap",
+        "\u0435\u0430\u0440",
+        "e\u0430p",
+        "\uff45\uff41\uff50",
+        "ea\u200bp",
+    ],
+    "eap_ig": ["eap_ig_", "eap-ig", "EAP IG", "eapig", "eap_1g", "eap_lg", "e\u0301ap_ig", "eap\u2010ig", "eap__ig"],
+    "oracle": ["orac1e", "0racle", "ORACLE", "\u03bfracle", "orac\u04cfe", "oracle\u3164", "oracl\u0451"],
+    "weights": ["vveights", "we\u0456ghts", "\U0001d430eights", "weight\u0455", "weig\u04bbts"],
+    "random": ["Random", "rand\u043em", "randorn", "ran\u00addom", "\u0280andom"],
+}
+
+
+@pytest.mark.parametrize("ours", LOOK_ALIKES)
+def test_names_do_not_pass_for_ours(folder, ours, tmp_path):
+    """Neither does the name of a method, nor the title: at `verify`, and before anything runs at `submit`."""
+    (tmp_path / "mine.py").write_text(CODE)
+    for name in LOOK_ALIKES[ours]:
+        seal(folder, name=name)
+        assert re.search(f"names: the title .* looks like '{ours}'", reasons(folder)), name
+        copy = shutil.copytree(folder, tmp_path / "renamed")
+        rename(copy, name)
+        assert re.search(f"names: the method's name .* looks like '{ours}'", reasons(copy)), name
+        shutil.rmtree(copy)
+        with pytest.raises(MethodError, match=f"looks like '{ours}'"):
+            submit(f"{tmp_path / 'mine.py'}:lucky", CASE, tmp_path / "none", name=name)
+    seal(folder, name="A submission of luck")
+    assert reasons(folder) == ""
+
+
+def test_names_do_not_pass_for_those_of_another_submission(honest, folder):
+    for name in ("Lucky", "l\u03c5cky", "lucky.", "1ucky"):
+        copy = shutil.copytree(folder, folder.with_name("renamed"))
+        rename(copy, name)
+        assert reasons(copy) == ""
+        assert re.search("names: the method's name .* looks like 'lucky'", reasons(copy, beside=[honest]))
+        shutil.rmtree(copy)
+    assert reasons(folder, beside=[honest]) == "", "the same submission is no other"
 
 
 def test_better_edge_scores_are_caught_by_running_the_code(folder):
