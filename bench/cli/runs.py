@@ -35,7 +35,7 @@ def run(
     from gaugeblock.evaluation.entrants import entrant_names
     from gaugeblock.running import runner
 
-    runner.run(
+    results = runner.run(
         methods=method or entrant_names(),
         suite=suite or ["quick"],
         out=out,
@@ -48,14 +48,12 @@ def run(
         address=address,
         device=device,
     )
-    if failed := _report([out], out / "site"):
-        print(f"gaugeblock: {failed} jobs failed; the table and the page say why", file=sys.stderr)
-        raise typer.Exit(2)
+    _report([out], out / "site", said=bool(results.failed))
 
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A folder of results.")]) -> None:
-    """Print the leaderboard of a results folder and write its site anew."""
+    """Print the leaderboard of a results folder and write its site anew. Exit code 2 if a job in it failed."""
     _report([folder], folder / "site")
 
 
@@ -64,7 +62,7 @@ def leaderboard(
     folders: Annotated[list[Path], typer.Argument(help="Folders of results or submissions.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the site.")] = Path("site"),
 ) -> None:
-    """Print the leaderboard of several folders and write it as a site that opens from disk."""
+    """Print the leaderboard of several folders and write it as a site. Exit code 2 if a job in them failed."""
     _report(folders, out)
 
 
@@ -90,13 +88,17 @@ def validity(
     print(f"\n{target / 'validity.md'}\n{target / 'validity.svg'}")
 
 
-def _report(folders: Sequence[Path], out: Path) -> int:
-    """Print the table, write the site, return the number of failed jobs."""
+def _report(folders: Sequence[Path], out: Path, said: bool = False) -> None:
+    """Print the table and write the site; exit code 2 where a job failed, with the reason unless it is `said`."""
     from gaugeblock.leaderboard.board import read_leaderboard
     from gaugeblock.leaderboard.site.build import write_site
     from gaugeblock.leaderboard.tables import terminal_table
+    from gaugeblock.results.failures import failures_text
 
     board = read_leaderboard(*folders)
     console().print(terminal_table(board))
     print(f"\npage: {write_site(board, out).resolve()}")
-    return len(board.failed)
+    if board.failed and not said:
+        print(f"gaugeblock: {failures_text(board.failed, 'the table and the page say why')}", file=sys.stderr)
+    if board.failed:
+        raise typer.Exit(2)

@@ -162,12 +162,14 @@ class Leaderboard:
         tracks: by the name of each track that has results: complete methods by mean skill, then incomplete ones.
         notes: what was left out and why.
         sources: the folders it was read from.
+        failed: all jobs in them that failed, also those of a case that has no record.
     """
 
     cases: tuple[CaseRecord, ...]
     tracks: Mapping[str, tuple[Standing, ...]]
     notes: tuple[str, ...]
     sources: tuple[Source, ...]
+    failed: tuple[Entry, ...]
 
     @property
     def rows(self) -> tuple[Standing, ...]:
@@ -192,10 +194,6 @@ class Leaderboard:
     def title(self, case: CaseRecord) -> str:
         """The case's id, with its ablation where there are several."""
         return f"{case.id} · {case.ablation}" if self.several_ablations else case.id
-
-    @property
-    def failed(self) -> tuple[Entry, ...]:
-        return tuple(r for row in self.rows for cell in row.cells for r in cell.failed)
 
 
 def is_matched(case: CaseRecord, track: str = "edges") -> bool:
@@ -244,7 +242,8 @@ def _leaderboard(contents: Contents) -> Leaderboard:
     }
     tracks: dict[str, tuple[Standing, ...]] = {track.name: _rows(track, lines) for track in TRACKS}
     used = {name: rows for name, rows in tracks.items() if name == "edges" or any(row.skill for row in rows)}
-    return Leaderboard(merged.cases, used, merged.notes, contents.sources)
+    failed = tuple(entry for entry in contents.entries if not entry.ok)
+    return Leaderboard(merged.cases, used, merged.notes, contents.sources, failed)
 
 
 def _rows(track: Track, lines: Mapping[str, tuple[Cell, ...]]) -> tuple[Standing, ...]:

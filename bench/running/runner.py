@@ -5,8 +5,9 @@ The same command again does what is missing and nothing else, after a kill at an
 
 import os
 import signal
+import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
@@ -14,16 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final, overload
 from uuid import uuid4
 
-from tqdm import tqdm
-
 from gaugeblock.compiled.writing import write_text
 from gaugeblock.evaluation.scores import check_resamples
 from gaugeblock.programs.errors import FileError, GaugeblockError, check_seed
-from gaugeblock.results.files import read_result, remove_leftovers
+from gaugeblock.results.failures import failures_text
+from gaugeblock.results.files import read_result, remove_leftovers, result_fields
 from gaugeblock.results.records import Result
 from gaugeblock.running.backends import CLUSTERS, Pool, checked, opened
 from gaugeblock.running.devices import chosen_device
 from gaugeblock.running.jobs import Job, pending, started
+from gaugeblock.running.progress import progress
 from gaugeblock.running.workers import BUILDING, WorkPlace, record, run_case
 from gaugeblock.suites.suites import case_ids
 
@@ -32,14 +33,17 @@ if TYPE_CHECKING:
 
 DIED = "its process died: killed by the system, or out of memory"
 SIGN_FILE = ".run.{}.sign"
+Update = Callable[[int], object]
 
 
 @final
 class Results(Sequence[Result]):
     """The results of a run, case by case. Each is read from its file when it is asked for, so that any number fits."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[Job], failed: Sequence[Result] = ()) -> None:
+        """`failed`: those that are no scores but a reason."""
         self._jobs = jobs
+        self.failed = failed
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -122,9 +126,20 @@ def run(
             for job in lost:  # again: a cluster may have had one more worker at it than it knew
                 if started(job) is not None:
                     record(job, "error", DIED)
+            remove_leftovers(out)  # of workers that died while they wrote
     except OSError as e:
         raise FileError(f"cannot write results to {out}: {e}") from e
-    return Results(jobs)
+    results = Results(jobs, _failed(todo))
+    if results.failed:
+        where = f"`gaugeblock report {out}` shows them all"
+        print(f"gaugeblock: {failures_text(results.failed, where)}", file=sys.stderr)
+    return results
+
+
+def _failed(jobs: Sequence[Job]) -> list[Result]:
+    """The records of those jobs that have one and failed."""
+    ends = ((job, result_fields(job.file, ["status"])) for job in jobs)
+    return [read_result(job.file) for job, fields in ends if fields is not None and fields["status"] != "ok"]
 
 
 def _plan(
@@ -197,47 +212,48 @@ def _run_all(jobs: list[Job], pool: Pool, place: WorkPlace, split: bool) -> list
     threads = torch.get_num_threads()
     tasks = _split(jobs, pool.workers if split else 1)
     try:
-        with tqdm(total=len(jobs), unit="job", desc="running", disable=None) as bar:
+        cases = len({job.case for job in jobs})
+        with progress(f"building {cases} case{'s' * (cases != 1)}, running", len(jobs), "job") as update:
             while tasks:
-                left = _run_tasks(tasks, pool, place, bar)
+                left = _run_tasks(tasks, pool, place, update)
                 # A job took its process down, and maybe others with it. Whatever was under way then runs alone, so
                 # that the culprit shows; the rest runs side by side again.
                 begun = [any(map(started, task)) for task in left]
                 suspects = [task for task, has in zip(left, begun) if has or not any(begun)]
                 tasks = [task for task, has in zip(left, begun) if any(begun) and not has]
                 for task in suspects:
-                    died += _run_alone(task, pool, place, bar)
+                    died += _run_alone(task, pool, place, update)
     finally:
         torch.set_num_threads(threads)  # jobs in this process have set it to 1
     return died
 
 
-def _run_tasks(tasks: list[list[Job]], pool: Pool, place: WorkPlace, bar: tqdm) -> list[list[Job]]:
+def _run_tasks(tasks: list[list[Job]], pool: Pool, place: WorkPlace, update: Update) -> list[list[Job]]:
     """Run tasks; returns those that a worker's death has left without an end."""
     left = dict(enumerate(tasks))
     with warnings.catch_warnings():
         # loky replaces a worker that has grown large, which loses nothing and is no news
         warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
         for done in pool.run([partial(run_case, task, place) for task in tasks]):
-            bar.update(len(left.pop(done)))
+            update(len(left.pop(done)))
     if left and not pool.alive():
         raise GaugeblockError("the cluster is gone; what is done is kept, and the same command again does the rest")
     return list(left.values())
 
 
-def _run_alone(task: list[Job], pool: Pool, place: WorkPlace, bar: tqdm) -> list[Job]:
+def _run_alone(task: list[Job], pool: Pool, place: WorkPlace, update: Update) -> list[Job]:
     """Run the jobs of one case. Where its process dies, the job that was under way is recorded, and the rest goes on.
 
     Returns those that took their process down.
     """
     died: list[Job] = []
-    while task and _run_tasks([task], pool, place, bar):
+    while task and _run_tasks([task], pool, place, update):
         at = next((i for i, job in enumerate(task) if started(job) is not None), None)
         lost = task if at is None or started(task[at]) == BUILDING else [task[at]]
         for job in lost:
             record(job, "error", DIED)
         task = [job for job in task if job not in lost]
-        bar.update(len(lost))
+        update(len(lost))
         died += lost
     return died
 

@@ -19,6 +19,7 @@ from gaugeblock.programs.errors import FileError, GaugeblockError, InputError
 from gaugeblock.programs.generation.season import SEASON_VERSION, SEED_BITS, check_seed
 from gaugeblock.results.files import write_json
 from gaugeblock.results.provenance import versions
+from gaugeblock.running.progress import progress
 from gaugeblock.running.threads import one_thread
 from gaugeblock.suites.seasons import DEFAULT_CASES, MAX_CASES, season
 
@@ -259,10 +260,12 @@ def _other_cases(seed: int, record: SeasonRecord, ids: Sequence[str], others: di
 
 def _hashes(ids: Sequence[str], workers: int) -> Iterator[str]:
     from joblib import Parallel, delayed
-    from tqdm import tqdm
 
     parallel = Parallel(n_jobs=workers, batch_size=1, return_as="generator")
-    yield from tqdm(parallel(delayed(_hash)(id_) for id_ in ids), total=len(ids), unit="case", disable=None)
+    with progress("building", len(ids), "case") as update:
+        for built in parallel(delayed(_hash)(id_) for id_ in ids):
+            update(1)
+            yield built
 
 
 def _hash(case_id: str) -> str:

@@ -24,6 +24,7 @@ from gaugeblock.compiled.model import CompiledModel
 from gaugeblock.compiled.variants.registry import apply_variants
 from gaugeblock.programs.errors import CompileError, InputError, ProgramError
 from gaugeblock.programs.generation.season import check_seed, derived, season_name, season_program
+from gaugeblock.running.progress import progress
 from gaugeblock.suites.shapes import circuit_shape
 
 DEFAULT_CASES: Final = 20
@@ -107,15 +108,18 @@ def season(seed: int, n: int = DEFAULT_CASES) -> Season:
     shapes: set[str] = set()
     cases: list[str] = []
     tried = 0
-    while len(cases) < n:
-        model, reason = _candidate(seed, tried, shapes)
-        case_id = None if model is None else _case_id(model, seed, tried, len(cases))
-        if model is None or case_id is None:
-            rejected[reason or "no variant has a green certificate"] += 1
-        else:
+    with progress("finding a season's", n, "case") as update:
+        while len(cases) < n:
+            model, reason = _candidate(seed, tried, shapes)
+            case_id = None if model is None else _case_id(model, seed, tried, len(cases))
+            tried += 1
+            if model is None or case_id is None:
+                rejected[reason or "no variant has a green certificate"] += 1
+                update(0)
+                continue
             shapes.add(circuit_shape(model))
             cases.append(case_id)
-        tried += 1
+            update(1)
     return Season(seed, tuple(cases), tried, dict(rejected.most_common()))
 
 

@@ -56,13 +56,19 @@ def dies(task):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def dies_writing(task):
+    """Leaves half a file, as a worker does that is killed while it writes."""
+    Path(os.environ["HALF"]).write_text("{")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def dies_on_beta(task):
     if task.case == "beta":
         os.kill(os.getpid(), signal.SIGKILL)
     return steady(task)
 
 
-METHODS = {f.__name__: f for f in (score, steady, raises, wrong, hangs, dies, dies_on_beta)}
+METHODS = {f.__name__: f for f in (score, steady, raises, wrong, hangs, dies, dies_writing, dies_on_beta)}
 
 
 def load_case(name):

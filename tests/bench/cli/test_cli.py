@@ -88,12 +88,37 @@ def test_wrong_options_exit_2(call):
 
 def test_report_prints_the_table_and_writes_the_page(call, make, tmp_path):
     case = make.case("sort/pad")
-    make.write(tmp_path, case, make.result(case, "mine", 0.5), make.failure(case, "other", "it broke"))
+    make.write(tmp_path, case, make.result(case, "mine", 0.5))
     code, out, err = call("report", tmp_path)
     assert (code, err) == (0, "")
     assert "mine" in out
-    assert "it broke" in out
     assert (tmp_path / "site" / "index.html").exists()
+
+
+@pytest.mark.parametrize("status", ["error", "timeout", "started"])
+@pytest.mark.parametrize("is_built", [True, False])
+@pytest.mark.parametrize("command", ["report", "leaderboard"])
+def test_failed_jobs_are_shown_and_exit_2_with_the_first_reason(call, make, tmp_path, command, is_built, status):
+    """Also those of a case that could not be built, which has no record and no place in the table."""
+    case, lost = make.case("sort/pad"), make.case("lost/pad")
+    failure = make.failure(lost, "other", "it\nbroke \x1b[31m", status=status)
+    make.write(tmp_path / "run", case, make.result(case, "mine", 0.5), failure, *([lost] if is_built else []))
+    site = tmp_path / ("run/site" if command == "report" else "site")
+    code, out, err = call(command, tmp_path / "run", *(() if command == "report" else ("-o", site)))
+    assert code == 2
+    reason = f"1 job failed: other on lost/pad (resample, seed 0): {status}: it broke \N{REPLACEMENT CHARACTER}[31m"
+    assert err == f"gaugeblock: {reason}; the table and the page say why\n"
+    assert "mine" in out
+    assert "broke" in out
+    assert (site / "index.html").exists()
+
+
+def test_of_many_failed_jobs_the_first_reason_is_said(call, make, tmp_path):
+    case = make.case("sort/pad")
+    make.write(tmp_path, case, *(make.failure(case, name, f"{name} broke", seed=s) for name in "ab" for s in (0, 1)))
+    code, _, err = call("report", tmp_path)
+    assert code == 2
+    assert err.startswith("gaugeblock: 4 jobs failed; the first: a on sort/pad (resample, seed 0): error: a broke; ")
 
 
 def headlines(out: str) -> list[str]:

@@ -98,6 +98,25 @@ def test_failing_jobs_are_recorded_and_harm_no_other(run):
     assert results["wrong", "alpha", 0].edge_scores == {}
 
 
+@pytest.mark.parametrize(
+    ("methods", "cases", "said"),
+    [
+        (["steady"], ["alpha"], None),
+        (["raises"], ["alpha"], "1 job failed: raises on alpha (resample, seed 0): error: ValueError: what is "),
+        (["steady", "wrong"], ["alpha", "beta"], "2 jobs failed; the first: wrong on alpha (resample, seed 0): error"),
+        (["steady"], ["unbuildable", "alpha"], "1 job failed: steady on unbuildable (resample, seed 0): error: the "),
+        (["steady", "hangs"], ["alpha"], "1 job failed: hangs on alpha (resample, seed 0): timeout: not done after 0"),
+    ],
+)
+def test_failures_are_said_on_the_terminal(run, tmp_path, capsys, methods, cases, said):
+    for _ in range(2):  # each time anew
+        run(methods, cases, time_limit=0.2)
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("gaugeblock: ")]
+        assert len(lines) == (said is not None)
+        assert all(line.startswith(f"gaugeblock: {said}") for line in lines)
+        assert all(line.endswith(f"; `gaugeblock report {tmp_path / 'out'}` shows them all") for line in lines)
+
+
 def test_a_case_that_cannot_be_built_fails_its_jobs_only(run):
     results = run(["steady"], ["unbuildable", "alpha"])
     assert results["steady", "unbuildable", 0].error == "the case could not be built: RuntimeError: no such luck"
@@ -183,6 +202,17 @@ def test_a_job_that_kills_its_process_harms_no_other(tmp_path, methods, cases, l
     assert len(results) == len(methods) * len(cases)
     assert {key for key, r in results.items() if r.status != "ok"} == lost
     assert all("process died" in results[key].error for key in lost)
+
+
+@pytest.mark.parametrize("half", ["results/dies_writing/.a.json.0.part", "cases/.a.svg.0.part"])
+def test_what_a_killed_worker_has_half_written_goes_with_the_run(tmp_path, half):
+    """At its end, not only when the same command runs again."""
+    command = in_processes(tmp_path, ["steady", "dies_writing"], ["alpha", "beta"], HALF=str(tmp_path / half))
+    (tmp_path / half).parent.mkdir(parents=True)
+    done = subprocess.run(**command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "2 jobs failed; the first: dies_writing on alpha (resample, seed 0): error: its process died" in done.stderr
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def check_kills(folder: Path, kills: int, seed: int) -> None:
