@@ -19,6 +19,7 @@ import numpy as np
 
 from gaugeblock.compiled.edges.graph import parse_edge
 from gaugeblock.compiled.edges.live import input_map, output_map
+from gaugeblock.evaluation.process_state import kept_state
 from gaugeblock.methods.registry import Attribution, Method, attribution, get_method, method_names, pool
 from gaugeblock.metrics.recovery import stratum
 from gaugeblock.programs.errors import MethodError, UnknownName
@@ -89,9 +90,10 @@ def entrant(method: MethodLike) -> Entrant:
     """
     if isinstance(method, str) and method in CONTROLS:
         return Entrant(method, "edges", False, CONTROLS[method], None)
-    if isinstance(method, str) and ":" not in method and method not in method_names():
-        raise UnknownName("method or control", method, entrant_names())
-    known = get_method(method)
+    with kept_state():  # whatever the method's file does when it is loaded
+        if isinstance(method, str) and ":" not in method and method not in method_names():
+            raise UnknownName("method or control", method, entrant_names())
+        known = get_method(method)
     return Entrant(known.name, known.level, known.signed, known.function, known)
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Int
 
 from gaugeblock.evaluation.chosen_circuit import behaviour
 from gaugeblock.evaluation.entrants import Entrant, MethodLike, entrant
+from gaugeblock.evaluation.process_state import kept_state
 from gaugeblock.evaluation.ranking import NOISE, Scored, node_stratum, noise_floor, port_stratum, strengths
 from gaugeblock.evaluation.scores import METRICS_VERSION, SCORES, check_resamples
 from gaugeblock.methods.registry import Attribution, pool_ports
@@ -37,7 +38,8 @@ def evaluate(
     """Run a method on a case and score its edges against the truth.
 
     |score| ranks unless the method is signed; differences below the noise floor are ties. Ignored edges are left
-    out of every score, and ablated in the circuits whose faithfulness is measured.
+    out of every score, and ablated in the circuits whose faithfulness is measured. What the method changes
+    in the process (working directory, torch's defaults, random generators, …) is put back.
 
     Args:
         method: a registered name, "file.py:function", or a function (task, **params) -> scores.
@@ -65,13 +67,14 @@ def evaluate(
         from gaugeblock.cases.case import case as load_case
 
         case = load_case(case)
-    chosen = entrant(method)
     task = make_task(case, ablation, seed)
     engine = task.engine
     before = engine.forwards, engine.backwards
-    start = time.perf_counter()
-    attribution = chosen.scores(case, task, params)
-    seconds = time.perf_counter() - start
+    with kept_state(seed, *case.id.encode()):
+        chosen = entrant(method)
+        start = time.perf_counter()
+        attribution = chosen.scores(case, task, params)
+        seconds = time.perf_counter() - start
     cost = engine.forwards - before[0], engine.backwards - before[1]
     infinite = [
         name for scores in (attribution.edges, attribution.nodes) for name, s in scores.items() if not np.isfinite(s)
@@ -160,7 +163,8 @@ def _stability(
     for i in range(1, resamples + 1):
         drawn = np.random.default_rng([seed, i]).integers(len(case.pairs), size=len(case.pairs))
         task = make_task(case, ablation, seed + i, torch.tensor(drawn))
-        scores = chosen.scores(case, task, params).edges
+        with kept_state(seed, i, *case.id.encode()):
+            scores = chosen.scores(case, task, params).edges
         ranks = strengths(scores, edges, chosen.signed, noise_floor(scores.values(), _relative_noise(case)))
         circuits.append(top_k_shares(ranks, math.ceil(STABILITY_SHARE * len(edges))))
     return jaccard(np.array(circuits))
