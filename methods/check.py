@@ -6,7 +6,7 @@ import numpy as np
 
 from gaugeblock.compiled.compiler import compile
 from gaugeblock.methods.engine.ablation import ABLATIONS
-from gaugeblock.methods.registry import Function, Method, get_method, run_method
+from gaugeblock.methods.registry import Function, Method, UnknownScores, get_method, run_method
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import MethodError
 from gaugeblock.programs.registry import get
@@ -39,10 +39,10 @@ def check_method(given: str | Function | Method) -> None:
                 model.hooked, model.graph, clean, corrupted, positions, ablation, pad_token=model.pad, seed=1
             )
             with warnings.catch_warnings():
-                warnings.simplefilter("error")
+                warnings.simplefilter("error", UnknownScores)
                 try:
                     results.append(run_method(chosen, task))
-                except UserWarning as warning:
+                except UnknownScores as warning:
                     raise MethodError(str(warning)) from None
         if results[0] != results[1]:
             edge = next(e for e in results[0] if results[0][e] != results[1][e])

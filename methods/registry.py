@@ -1,17 +1,21 @@
 """Methods by name, and the protocol they keep: `(task, **params) -> {edge or node name: score}`."""
 
 import math
+import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, TypeVar, final
 
+import torch
+
 from gaugeblock.compiled.edges.graph import Graph, owner, parse_edge
 from gaugeblock.methods.guard import left_unchanged
 from gaugeblock.methods.task import Task
-from gaugeblock.programs.errors import GaugeblockError, MethodError, UnknownName
+from gaugeblock.programs.errors import GaugeblockError, InputError, MethodError, UnknownName
 from gaugeblock.programs.loading import function_in
 
 Level = Literal["edges", "nodes"]
@@ -87,6 +91,8 @@ def get_method(given: "str | Function | Method") -> Method:
     """
     if isinstance(given, Method):
         return given
+    if not isinstance(given, str) and not callable(given):
+        raise MethodError(f"a method is a name, 'file.py:function' or a function of a task, not {reprlib.repr(given)}")
     if callable(given):
         known = next((m for m in _METHODS.values() if m.function is given), None)
         return known or Method(getattr(given, "__name__", type(given).__name__), "edges", False, given)
@@ -109,23 +115,28 @@ class Attribution:
 
 
 def attribution(given: "str | Function | Method", task: Task, **params: Any) -> Attribution:
-    """Run a method. Scores of nodes are lifted to edges, scores of edges pooled to nodes.
+    """Run a method, with gradients on. Scores of nodes are lifted to edges, scores of edges pooled to nodes.
 
-    Raises MethodError where the method raises, exits, leaves the model changed (which is put back), misses a name, or
-    gives something that is no number; names that do not exist are warned about and dropped.
+    Raises MethodError where the method raises, exits, leaves the model (which is put back) or the task changed, misses
+    a name, or gives something that is no number, InputError where the metric has no gradient and the method needs one;
+    names that do not exist are warned about (`UnknownScores`) and dropped.
     """
     chosen = get_method(given)
+    called = f"method {chosen.name!r}"
     try:
-        with left_unchanged(task.model, f"method {chosen.name!r}"):
+        with torch.inference_mode(False), torch.enable_grad(), left_unchanged(task.model, called):
             scores = chosen.function(task, **params)
     except GaugeblockError:
         raise
     except (Exception, SystemExit) as error:
-        raise MethodError(f"method {chosen.name!r} raised {type(error).__name__}: {error}") from error
+        of_gradients = isinstance(error, RuntimeError) and any(word in str(error) for word in ("grad", "backward"))
+        if of_gradients and (fault := task.gradient_fault()):
+            raise InputError(f"{called} takes the metric's gradient, and {fault}; edge_patching needs none") from error
+        raise MethodError(f"{called} raised {type(error).__name__}: {error}") from error
     if chosen.level == "edges":
-        edges = _checked(chosen, scores, task.graph.edges)
+        edges = _checked(chosen, scores, task, task.graph.edges)
         return Attribution(edges, pool(edges, task.graph, chosen.signed))
-    nodes = _checked(chosen, scores, task.graph.writers)
+    nodes = _checked(chosen, scores, task, task.graph.writers)
     return Attribution(lift(nodes, task.graph.edges, chosen.signed), nodes)
 
 
@@ -176,24 +187,52 @@ def _largest(groups: Mapping[str, Sequence[str]], edges: Mapping[str, float], si
     }
 
 
-def _checked(chosen: Method, scores: Any, names: tuple[str, ...]) -> dict[str, float]:
+class UnknownScores(UserWarning):
+    """Scores of names that are in no graph, which are dropped."""
+
+
+def _checked(chosen: Method, scores: Any, task: Task, names: tuple[str, ...]) -> dict[str, float]:
     called = f"method {chosen.name!r}"
     if not isinstance(scores, Mapping):
         raise MethodError(f"{called} returned {type(scores).__name__}; a method returns a dict from names to numbers")
-    if missing := [name for name in names if name not in scores]:
-        raise MethodError(f"{called} misses {len(missing)} of {len(names)} {chosen.level}, for example {missing[0]!r}")
     known = set(names)
-    if unknown := [name for name in scores if name not in known]:
-        warnings.warn(f"{called} scored {len(unknown)} unknown names, for example {unknown[0]!r}", stacklevel=3)
-    result: dict[str, float] = {}
-    for name in names:
-        try:
-            result[name] = float(scores[name])
-        except (TypeError, ValueError):
-            raise MethodError(f"{called} gave {name!r} the score {scores[name]!r}, which is not a number") from None
+    unknown = [name for name in scores if name not in known]
+    if missing := [name for name in names if name not in scores]:
+        says = f"{called} misses {len(missing)} of {len(names)} {chosen.level}, for example {missing[0]!r}"
+        raise MethodError(says + _instead(missing[0], unknown, task.graph))
+    if unknown:
+        says = f"{called} scored {len(unknown)} unknown names, for example {reprlib.repr(unknown[0])}"
+        warnings.warn(says, UnknownScores, stacklevel=3)
+    result = {name: _number(called, name, scores[name]) for name in names}
     if wrong := [name for name, score in result.items() if not math.isfinite(score)]:
-        raise MethodError(f"{called} gave {len(wrong)} {chosen.level} NaN or infinity, for example {wrong[0]!r}")
+        says = f"{called} gave {len(wrong)} {chosen.level} NaN or infinity, for example {wrong[0]!r}"
+        fault = task.gradient_fault()
+        raise MethodError(f"{says}; {fault}" if fault and "NaN" in fault else says)
     return result
+
+
+def _instead(missing: str, unknown: list[Any], graph: Graph) -> str:
+    """What a method scored instead of a name: the nearest of its unknown names, and what they are if all are known."""
+    if not unknown:
+        return ""
+    texts = {str(name): name for name in reversed(unknown)}
+    nearest = texts[get_close_matches(missing, texts, n=1, cutoff=0)[0]]
+    says = f"; it scored {len(unknown)} unknown names, the nearest {reprlib.repr(nearest)}"
+    for level, names in (("edges", graph.edges), ("nodes", graph.writers)):
+        if set(texts) <= set(names):
+            return f"{says}: they are {level}, so declare it with @method(level={level!r})"
+    return says
+
+
+def _number(called: str, name: str, score: Any) -> float:
+    try:
+        if isinstance(score, str | bytes):  # float would read them
+            raise TypeError
+        return float(score)
+    except OverflowError:
+        raise MethodError(f"{called} gave {name!r} a score that is too large for a float (1.8e308)") from None
+    except Exception:
+        raise MethodError(f"{called} gave {name!r} the score {reprlib.repr(score)}, which is not a number") from None
 
 
 def _from_file(path: Path, function: str) -> Method:

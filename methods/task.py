@@ -68,16 +68,21 @@ class Task:
         *,
         numeric: bool = False,
         pad_token: int | None = None,
+        pad_replaced: bool = True,
         donor_seed: int = 0,
         seed: int = 0,
+        stream: str = "",
         metric: Functional | None = None,
     ) -> "Task":
         """A task on the model's own device, with copies of the tokens.
 
         Args:
             pad_token: id that fills up shorter inputs; None if there is none.
+            pad_replaced: whether "resample" replaces a token by PAD, or PAD by a token, where one side of a pair is
+                longer; if not, both stay clean.
             donor_seed: of the sources of `donor` ablation, which are part of the data.
             seed: of `rng`.
+            stream: of `rng` too, such as the id of a case: draws of different streams are independent.
             metric: (logits [n, pos, vocab], pair index [n]) -> [n], larger where the model does more of what it does
                 on the clean input; by default `Task.metric` says what.
 
@@ -90,8 +95,8 @@ class Task:
         check_seed(seed)
         device = model.W_E.device
         clean, corrupted, positions = (x.to(device, copy=True) for x in (clean, corrupted, positions))
-        rows = Rows(real_positions(clean, pad_token), real_positions(corrupted, pad_token), donor_seed)
-        rng = np.random.default_rng(seed)
+        rows = Rows(real_positions(clean, pad_token), real_positions(corrupted, pad_token), donor_seed, pad_replaced)
+        rng = np.random.default_rng([seed, *stream.encode()] if stream else seed)
         return Task(model, graph, clean, corrupted, positions, ablation, numeric, rng, rows, metric)
 
     @cached_property
@@ -135,12 +140,12 @@ class Task:
             return None
         with torch.inference_mode(False), torch.enable_grad():
             logits = self.engine.clean_logits.clone().requires_grad_()
-            values = self.metric(logits, torch.arange(len(logits), device=logits.device))
-            if not values.requires_grad:
-                return "the metric has no gradient: its result is detached, of integers, or a choice such as argmax"
             try:
+                values = self.metric(logits, torch.arange(len(logits), device=logits.device))
+                if not values.requires_grad:
+                    return "the metric has no gradient: its result is detached, of integers, or a choice such as argmax"
                 (gradient,) = torch.autograd.grad(values.sum(), logits, materialize_grads=True)
-            except RuntimeError as error:
+            except Exception as error:
                 return f"the metric's gradient cannot be taken: {error}"
         return None if bool(gradient.isfinite().all()) else "the metric's gradient is NaN or infinite on the clean run"
 

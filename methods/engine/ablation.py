@@ -19,11 +19,15 @@ from gaugeblock.programs.errors import InputError, UnknownName
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Which rows of each run hold a token of the input, and the seed of every draw."""
+    """Which rows of each run hold a token of the input, and the seed of every draw.
+
+    pad_replaced: whether `resample` also replaces tokens by PAD and PAD by tokens; else such rows stay clean.
+    """
 
     clean: Bool[Tensor, "pair pos"]
     corrupted: Bool[Tensor, "pair pos"]
     seed: int = 0
+    pad_replaced: bool = True
 
 
 Values = Float[Tensor, "writer pair pos d_model"]
@@ -33,8 +37,10 @@ Ablation = Callable[[Activations, Activations, Rows], Values]
 
 
 def resample(clean: Activations, corrupted: Activations, rows: Rows) -> Values:
-    """The corrupted run's value at the same position."""
-    return corrupted.writers
+    """The corrupted run's value at the same position; the clean one where `rows` says so."""
+    if rows.pad_replaced or torch.equal(rows.clean, rows.corrupted):
+        return corrupted.writers
+    return torch.where((rows.clean == rows.corrupted)[:, :, None], corrupted.writers, clean.writers)
 
 
 def donor(clean: Activations, corrupted: Activations, rows: Rows) -> Values:

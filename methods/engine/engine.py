@@ -48,6 +48,7 @@ class Engine:
     [1.0, 2.0]
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         model: nn.Module,

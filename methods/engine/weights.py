@@ -9,6 +9,7 @@ Normalisation gains and biases are folded into the maps that follow them, and th
 query map. Empty slots (see `Graph.of`) and neurons that write exactly nothing are left out.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -114,7 +115,9 @@ class Weights:
         """
         hooked: Any = model
         cfg = hooked.cfg
-        _refuse_unsupported(cfg)
+        _refuse_unsupported(cfg, {parameter.dtype for parameter in model.parameters()})
+        if any(parameter.is_inference() for parameter in model.parameters()):
+            hooked = copy.deepcopy(model)  # made in inference mode, and so without gradients
         graph = Graph.of(model)
         norm = _NORMS[cfg.normalization_type]
         scale = math.sqrt(cfg.d_head) if cfg.attn_scale < 0 else cfg.attn_scale
@@ -136,7 +139,7 @@ class Weights:
         )
 
 
-def _refuse_unsupported(cfg: Any) -> None:
+def _refuse_unsupported(cfg: Any, dtypes: set[torch.dtype]) -> None:
     given = {name: getattr(cfg, name, plain) for name, plain in _PLAIN.items()}
     wrong = [f"{name}={value!r}" for name, value in given.items() if (value or None) != (_PLAIN[name] or None)]
     if cfg.normalization_type not in _NORMS:
@@ -150,6 +153,9 @@ def _refuse_unsupported(cfg: Any) -> None:
         wrong.append(f"original_architecture={cfg.original_architecture!r}")
     if cfg.dtype not in (torch.float32, torch.float64):
         wrong.append(f"dtype={cfg.dtype} (float32 or float64)")
+    elif len(dtypes) > 1 or not dtypes <= {torch.float32, torch.float64}:
+        held = " and ".join(sorted(str(dtype) for dtype in dtypes))
+        wrong.append(f"weights in {held} (float32 or float64, all in one; model.float() makes them so)")
     if wrong:
         raise MethodError(f"the engine does not support models with {', '.join(wrong)}")
 

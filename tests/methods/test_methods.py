@@ -1,6 +1,7 @@
 """Methods against slow and obvious versions of themselves, and the invariants they must keep."""
 
 import inspect
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -179,6 +180,42 @@ def invents(task: Task) -> dict[str, float]:
     return good(task) | {"a9.h9->logits": 1.0}
 
 
+def gives_too_much(task: Task) -> dict[str, float]:
+    return good(task) | {task.graph.edges[3]: 10**5000}
+
+
+def gives_complex(task: Task) -> dict[str, float]:
+    return good(task) | {task.graph.edges[3]: 1j}  # type: ignore[dict-item]
+
+
+def gives_none(task: Task) -> dict[str, float]:
+    return good(task) | {task.graph.edges[3]: None}  # type: ignore[dict-item]
+
+
+def gives_a_number_as_text(task: Task) -> dict[str, float]:
+    return good(task) | {task.graph.edges[3]: "0.5"}  # type: ignore[dict-item]
+
+
+def gives_vectors(task: Task) -> dict[str, float]:
+    return dict.fromkeys(task.graph.edges, torch.ones(2))  # type: ignore[arg-type]
+
+
+def other_arrows(task: Task) -> dict[str, float]:
+    return {edge.replace("->", " -> "): 1.0 for edge in task.graph.edges}
+
+
+def pairs_of_names(task: Task) -> dict[str, float]:
+    return {parse_edge(edge): 1.0 for edge in task.graph.edges}  # type: ignore[misc]
+
+
+def nodes_undeclared(task: Task) -> dict[str, float]:
+    return dict.fromkeys(task.graph.writers, 1.0)
+
+
+def nothing(task: Task) -> dict[str, float]:
+    return {}
+
+
 def raises(task: Task) -> dict[str, float]:
     raise ZeroDivisionError("oops")
 
@@ -214,6 +251,15 @@ def exits(task: Task) -> dict[str, float]:
         (gives_text, "the score 'high', which is not a number"),
         (gives_a_list, "returned list; a method returns a dict"),
         (invents, r"scored 1 unknown names, for example 'a9.h9->logits'"),
+        (gives_too_much, "a score that is too large for a float"),
+        (gives_complex, "the score 1j, which is not a number"),
+        (gives_none, "the score None, which is not a number"),
+        (gives_a_number_as_text, "the score '0.5', which is not a number"),
+        (gives_vectors, r"the score tensor\(\[1., 1.\]\), which is not a number"),
+        (other_arrows, r"misses (\d+) of \1 edges, for example '(\w+)->(.*)'; it scored \1 .* nearest '\2 -> \3'$"),
+        (pairs_of_names, r"misses .* unknown names, the nearest \('embed', 'a0.h0.q'\)$"),
+        (nodes_undeclared, r"the nearest '.*': they are nodes, so declare it with @method\(level='nodes'\)"),
+        (nothing, r"misses (\d+) of \1 edges, for example '\S+'$"),
         (raises, "raised ZeroDivisionError: oops"),
         (draws_elsewhere, "another score in a second run with the same seed"),
         (changes_the_model, "leaves the model changed"),
@@ -226,6 +272,29 @@ def exits(task: Task) -> dict[str, float]:
 def test_check_method_says_what_is_wrong(function, says: str) -> None:  # type: ignore[no-untyped-def]
     check_method(good)
     with pytest.raises(MethodError, match=says):
+        check_method(function)
+
+
+def numpy_scalars(task: Task) -> dict[str, float]:
+    return dict.fromkeys(task.graph.edges, np.float32(0.5))  # type: ignore[arg-type]
+
+
+def tensors(task: Task) -> dict[str, float]:
+    return dict(zip(task.graph.edges, torch.ones(len(task.graph.edges), requires_grad=True), strict=True))  # type: ignore[arg-type]
+
+
+def warns(task: Task) -> dict[str, float]:
+    for kind in (UserWarning, DeprecationWarning, FutureWarning, RuntimeWarning):
+        warnings.warn("as torch and numpy do", kind, stacklevel=1)
+    np.float64(1) / np.float64(0)
+    return good(task)
+
+
+@pytest.mark.parametrize("function", [numpy_scalars, tensors, warns])
+def test_check_method_accepts_what_run_accepts(function) -> None:  # type: ignore[no-untyped-def]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run_method(function, random_task({}))
         check_method(function)
 
 
