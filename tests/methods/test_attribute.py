@@ -17,7 +17,7 @@ from gaugeblock.compiled import split_inputs
 from gaugeblock.compiled.edges.graph import Graph, parse_edge
 from gaugeblock.methods.registry import get_method
 from gaugeblock.programs.errors import GaugeblockError, InputError, MethodError, UnknownName
-from support.naive import writers
+from support.naive import patched, writers
 
 VOCAB, LONGEST, PAD = 11, 8, 0
 MODELS: dict[str, dict[str, Any]] = {
@@ -186,6 +186,18 @@ def test_a_users_file_is_run_once(tmp_path: Path) -> None:
         ({"clean": torch.ones(3, 9).long(), "corrupted": torch.ones(3, 9).long()}, InputError, ["9 tokens", "takes 8"]),
         ({"corrupted": tokens(3)[0] + 5}, InputError, ["0 to 10", "corrupted", "15"]),
         ({"clean": tokens(3)[0] * 1.0}, InputError, ["integers", "clean", "float32"]),
+        ({"clean": tokens(3)[0] > 2}, InputError, ["integers", "clean", "bool"]),
+        ({"corrupted": tokens(3)[0] * 1j}, InputError, ["integers", "corrupted", "complex64"]),
+        ({"clean": "abc", "corrupted": "abd"}, InputError, ["clean", "text, 'abc'", "to_tokens"]),
+        ({"corrupted": ["abc", "abd"]}, InputError, ["corrupted", "text, ['abc', 'abd']"]),
+        ({"clean": [[1, 2], [1]]}, InputError, ["clean", "all rows alike", "[[1, 2], [1]]"]),
+        ({"clean": None}, InputError, ["clean must be a tensor, an array or lists of token ids", "None"]),
+        ({"clean": [], "corrupted": []}, InputError, ["not empty", "[0]"]),
+        ({"positions": "last"}, InputError, ["positions", "lists of bool", "'last'"]),
+        ({"pad_token": "PAD"}, InputError, ["pad_token is the id of a token", "'PAD'"]),
+        ({"model": 3}, InputError, ["takes a HookedTransformer, not int"]),
+        ({"model": gb.compile(gb.programs.get("hist").with_size("ab", 3))}, InputError, ["CompiledModel", "`hooked`"]),
+        ({"method": 3}, MethodError, ["a method is a name", "not 3"]),
         ({"pad_token": 3, "clean": torch.full((3, 8), 3)}, InputError, ["clean input 0", "pad_token 3"]),
         ({"positions": torch.ones(3, 7, dtype=torch.bool)}, InputError, ["positions", "[3, 8]", "[3, 7]"]),
         ({"positions": torch.ones(3, 8)}, InputError, ["positions", "bool", "float32"]),
@@ -204,10 +216,55 @@ def test_a_users_file_is_run_once(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_mistakes_get_one_clear_error(change: dict[str, Any], error: type[GaugeblockError], words: list[str]) -> None:
     clean, corrupted = tokens(3)
-    given: dict[str, Any] = {"clean": clean, "corrupted": corrupted} | change
+    given: dict[str, Any] = {"model": None, "clean": clean, "corrupted": corrupted} | change
+    given["model"] = given["model"] or brought(**MODELS["one layer"])
     with pytest.raises(error) as raised:
-        gb.attribute(brought(**MODELS["one layer"]), **given)
+        gb.attribute(**given)
     assert all(word in str(raised.value) for word in words), raised.value
+
+
+def test_tokens_in_lists_and_arrays_of_any_integers() -> None:
+    model, (clean, corrupted) = brought(**MODELS["one layer"]), tokens(3)
+    last = [[False] * 7 + [True]] * 3
+    expected = gb.attribute(model, clean, corrupted)
+    for kind in (np.uint8, np.int16, np.uint16, np.int64):
+        assert gb.attribute(model, clean.numpy().astype(kind), corrupted.tolist(), positions=last) == expected
+    assert gb.attribute(model, clean.to(torch.uint8), corrupted.int(), positions=np.array(last)) == expected
+
+
+def test_padding_on_the_left_is_refused() -> None:
+    """A model with causal attention would read it, and what is looked at would not be where it seems."""
+    model, (clean, corrupted) = brought(**MODELS["one layer"]), tokens(3)
+    for side, place in (("clean", 1), ("clean", 4), ("corrupted", 2)):
+        padded = {"clean": clean.clone(), "corrupted": corrupted.clone()}
+        padded[side][1, place] = PAD
+        with pytest.raises(InputError, match=rf"{side} input 1 has pad_token 0 at position {place}, in front of other"):
+            gb.attribute(model, **padded, pad_token=PAD)
+        assert gb.attribute(model, **padded)
+    clean[:, 0] = corrupted[:, 0] = PAD  # BOS may be the same token
+    clean[:, 6:] = corrupted[:, 6:] = PAD
+    trimmed = gb.attribute(model, clean[:, :6], corrupted[:, :6], pad_token=PAD)
+    assert gb.attribute(model, clean, corrupted, pad_token=PAD) == pytest.approx(trimmed, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["layer norm, causal, gelu", "attention only"])
+def test_pad_is_never_patched_into_tokens(kind: str) -> None:
+    """Pairs of different lengths: against hooks that replace only what both sides have a token for."""
+    model, (clean, corrupted) = brought(**MODELS[kind] | {"dtype": torch.float64}), tokens(4)
+    for i, (own, other) in enumerate([(5, 8), (8, 4), (6, 6), (8, 3)]):
+        clean[i, own:], corrupted[i, other:] = PAD, PAD
+    alike = ((clean == PAD) == (corrupted == PAD))[..., None]
+    wrote, other_run = writers(model, clean), writers(model, corrupted)
+    carried = {name: torch.where(alike, other_run[name], value) for name, value in wrote.items()}
+    metric, graph = logit_difference(clean, corrupted), Graph.of(model)
+    scores = gb.attribute(model, clean, corrupted, metric, "edge_patching", pad_token=PAD)
+    with torch.no_grad():
+        pairs = torch.arange(4)
+        base = metric(model(clean), pairs)
+        for edge in np.random.default_rng(0).choice([e for e in graph.edges if "bias" not in e], 15, replace=False):
+            expected = (base - metric(patched(model, clean, carried, [str(edge)]), pairs)).mean()
+            assert scores[str(edge)] == pytest.approx(float(expected), abs=1e-9), edge
+    assert max(map(abs, scores.values())) > 1e-2
 
 
 def test_a_metric_that_is_finite_only_on_the_clean_run_is_the_methods_error() -> None:
