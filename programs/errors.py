@@ -34,6 +34,13 @@ class FileError(GaugeblockError):
     """A file that is missing, damaged, truncated or of another kind."""
 
 
+class WriteError(FileError, OSError):
+    """A file that cannot be written: a full disk, a read-only folder, no permission. Made as an OSError is."""
+
+    def __str__(self) -> str:
+        return f"cannot write {self.filename}: {self.strerror}"
+
+
 class UnknownName(GaugeblockError):
     """A name that nothing is registered under."""
 

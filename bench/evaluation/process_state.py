@@ -138,4 +138,6 @@ def _seed(seed: tuple[int, ...]) -> None:
     first, second, third = (int(word) for word in np.random.SeedSequence([*map(abs, seed)]).generate_state(3))
     random.seed(first)
     np.random.seed(second)
-    torch.manual_seed(third)
+    torch.default_generator.manual_seed(third)  # `torch.manual_seed` takes milliseconds where there is no CUDA device
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(third)

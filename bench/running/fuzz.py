@@ -103,7 +103,7 @@ class Report:
         try:
             write_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False))
         except OSError as error:
-            raise FileError(f"cannot write the report to {path}: {error}") from error
+            raise FileError(f"cannot write the report to {path}: {error.strerror or error}") from error
 
 
 @final

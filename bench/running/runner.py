@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from gaugeblock.compiled.writing import write_text
 from gaugeblock.evaluation.scores import check_resamples
-from gaugeblock.programs.errors import FileError, GaugeblockError, check_seed
+from gaugeblock.programs.errors import FileError, GaugeblockError, WriteError, check_seed
 from gaugeblock.results.failures import failures_text
 from gaugeblock.results.files import read_result, remove_leftovers, result_fields
 from gaugeblock.results.records import Result
@@ -99,7 +99,7 @@ def run(
 
     Raises:
         GaugeblockError: something is impossible about the run as a whole; nothing has run then. Or its cluster or
-            a shared folder was lost; what is done is kept.
+            a shared folder was lost, or its disk is full; what is done is kept.
 
     >>> results = gb.run(methods=["eap", "acdc"], suite="quick", out="results")  # doctest: +SKIP
     >>> [(result.case, result.scores["skill"]) for result in results]  # doctest: +SKIP
@@ -127,8 +127,10 @@ def run(
                 if started(job) is not None:
                     record(job, "error", DIED)
             remove_leftovers(out)  # of workers that died while they wrote
+    except WriteError as e:
+        raise FileError(f"{e}; what is done is kept, and the same command again does the rest") from e
     except OSError as e:
-        raise FileError(f"cannot write results to {out}: {e}") from e
+        raise FileError(f"cannot write results to {e.filename or out}: {e.strerror or e}") from e
     results = Results(jobs, _failed(todo))
     if results.failed:
         where = f"`gaugeblock report {out}` shows them all"

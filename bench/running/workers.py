@@ -1,12 +1,13 @@
 """What happens in a worker: the jobs of one case, one after the other, each of which leaves a file."""
 
 import dataclasses
+import errno
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from gaugeblock.programs.errors import GaugeblockError
+from gaugeblock.programs.errors import GaugeblockError, WriteError
 from gaugeblock.results.files import case_path, certificate_path, holds_case, write_json
 from gaugeblock.results.provenance import stamp
 from gaugeblock.results.records import Result
@@ -16,6 +17,7 @@ from gaugeblock.running.threads import JobTimeout, time_limit
 
 BUILDING = "its process ended while its case was built"
 RUNNING = "its process ended before it was done"
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 @final
@@ -35,7 +37,8 @@ class WorkPlace:
 def run_case(jobs: list[Job], place: WorkPlace) -> None:
     """Run the jobs of one case. Those that are done are left alone, so that a task can go to another worker.
 
-    Raises GaugeblockError where this machine lacks the results folder or the device.
+    Raises GaugeblockError where this machine lacks the results folder or the device, and OSError where nothing can be
+    written.
     """
     import torch
 
@@ -53,6 +56,8 @@ def run_case(jobs: list[Job], place: WorkPlace) -> None:
     try:
         case, case_hash = _case(jobs[0])
     except Exception as e:
+        if isinstance(e, OSError) and (isinstance(e, WriteError) or e.errno in FULL):
+            raise  # no record could be written either, and the case is all right
         for job in todo:
             record(job, "error", f"the case could not be built: {_message(e)}")
         return

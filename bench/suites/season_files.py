@@ -226,10 +226,7 @@ def write(path: str | Path, record: Commitment | SeasonRecord) -> None:
     """
     if isinstance(record, Commitment) and Path(path).exists() and _read(path, Commitment) != record:
         raise FileError(f"{path} holds another commitment, which may be published already; choose another file")
-    try:
-        write_json(path, record)
-    except OSError as e:
-        raise FileError(f"cannot write {path}: {e.strerror or e}") from e
+    write_json(path, record)
 
 
 Record = TypeVar("Record", Commitment, SeasonRecord)
