@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gaugeblock.compiled.edges.graph import parse_edge
@@ -29,11 +29,19 @@ def all_edges(task: Task) -> dict[str, float]:
 def magnitude(task: Task) -> dict[str, float]:
     """How much ablating an edge changes what its reader computes, whatever becomes of it.
 
-    Mean over pairs and positions of ‖(norm(x - clean_w + ablated_w) - norm(x)) W‖, where x is the reader's clean input
-    and W the map that it reads through (q, k or v of a head, W_in, W_U). Cost: no pass beyond the clean and the
-    corrupted run.
+    Mean over the positions of a pair that are not PAD on its clean side, then over pairs, of
+    ‖(norm(x - clean_w + ablated_w) - norm(x)) W‖, where x is the reader's clean input and W the map that it reads
+    through (q, k or v of a head, W_in, W_U). Cost: no pass beyond the clean and the corrupted run.
     """
+    shown = task.rows.clean.clone()
+    shown[:, 0] = True  # BOS
+    return mean_changes(task, shown)
+
+
+def mean_changes(task: Task, rows: Bool[Tensor, "pair pos"]) -> dict[str, float]:
+    """`magnitude` over these rows of each pair."""
     engine, graph = task.engine, task.graph
+    weight = rows.double() * rows.shape[1] / rows.sum(1, keepdim=True)
     effects: dict[str, float] = {}
     with torch.no_grad():
         for stage, (readers, maps) in enumerate(_readers(engine.weights)):
@@ -42,7 +50,7 @@ def magnitude(task: Task) -> dict[str, float]:
                 writer = parse_edge(edge)[0]
                 change = normalise_change(engine.weights, stream, engine.difference[graph.writer_index[writer]])
                 seen = (change @ maps.flatten(1)).view(*change.shape[:2], *maps.shape[1:])
-                means = seen.norm(dim=-1).mean((0, 1)).tolist()
+                means = (seen.norm(dim=-1) * weight.to(seen)[..., None, None]).mean((0, 1)).tolist()
                 for names, row in zip(readers, means, strict=True):
                     effects |= {f"{writer}->{reader}": mean for reader, mean in zip(names, row, strict=True)}
     return {edge: effects[edge] for edge in graph.edges}

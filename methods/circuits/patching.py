@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gaugeblock.compiled.edges.graph import owner, parse_edge
-from gaugeblock.methods.circuits.baselines import magnitude
+from gaugeblock.methods.circuits.baselines import mean_changes
 from gaugeblock.methods.engine.ablation import Values
 from gaugeblock.methods.engine.activations import (
     Activations,
@@ -95,8 +95,8 @@ def edge_pair_patching(task: Task, budget: int = 500) -> dict[str, float]:
 
     Pairs of which one edge provably does nothing, alone or beside the other, need no run. Where more than `budget`
     pairs remain, edges into the same reader come first, then edges out of the same writer, then all others; within
-    each class the pairs whose lesser edge moves its reader most, relative to the reader's other edges (`magnitude`);
-    then in the order of the graph. The others are not run.
+    each class the pairs whose lesser edge moves its reader most, relative to the reader's other edges (`magnitude`,
+    of all positions); then in the order of the graph. The others are not run.
 
     Source: pairwise knock-outs, as for backup heads in Wang et al. 2023; as a score our own. Cost: one forward pass
     per edge and per pair of edges, at most `budget` pairs; only what changes is recomputed.
@@ -216,7 +216,8 @@ def _ranked_pairs(task: Task, budget: int) -> list[tuple[int, int]]:
     ends = [parse_edge(edge) for edge in graph.edges]
     writers = np.array([graph.writer_index[writer] for writer, _ in ends])
     readers = np.array([graph.reader_index[reader] for _, reader in ends])
-    size, largest = np.array(list(magnitude(task).values())), np.zeros(len(graph.readers))
+    size = np.array(list(mean_changes(task, torch.ones_like(task.positions)).values()))
+    largest = np.zeros(len(graph.readers))
     np.maximum.at(largest, readers, size)
     moved = size / np.where(largest > 0, largest, 1.0)[readers]
     kind = np.where(readers[first] == readers[second], 0, np.where(writers[first] == writers[second], 1, 2))

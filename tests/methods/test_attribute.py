@@ -30,7 +30,7 @@ MODELS: dict[str, dict[str, Any]] = {
 BY_PAIR = (
     "eap", "attribution_patching", "eap_ig", "eap_ig_gauss", "clean_corrupted", "eap_ig_activations", "atp_star",
     "atp_star_nodes", "information_flow_routes", "direct_logit_attribution", "logit_lens", "edge_patching",
-    "edge_denoising", "activation_patching", "activation_denoising", "path_patching",
+    "edge_denoising", "activation_patching", "activation_denoising", "path_patching", "magnitude",
 )  # fmt: skip
 
 

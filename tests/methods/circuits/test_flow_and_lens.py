@@ -142,8 +142,10 @@ def test_magnitude_is_the_change_of_what_a_reader_computes(task: Task) -> None:
         stream = read_from(task, cache, reader)
         change = torch.zeros_like(stream) if writer == "bias" else corrupted[writer] - clean[writer]
         with torch.no_grad():
-            moved = (computes(reader, stream + change) - computes(reader, stream)).norm(dim=-1).mean()
-        assert scores[edge] == pytest.approx(float(moved), abs=1e-8), edge
+            sizes = (computes(reader, stream + change) - computes(reader, stream)).norm(dim=-1)
+        shown = [[True, *row[1:]] for row in task.rows.clean.tolist()]  # tokens and BOS
+        moved = np.mean([float(size[row].mean()) for size, row in zip(sizes, shown, strict=True)])
+        assert scores[edge] == pytest.approx(moved, abs=1e-8), edge
 
 
 @pytest.mark.parametrize(
