@@ -4,12 +4,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gaugeblock.cli.shared import Ablation, Suites, app, console
 from gaugeblock.compiled.writing import write_text
+
+if TYPE_CHECKING:
+    from gaugeblock.submissions.verification import Verification
 
 
 @app.command()
@@ -61,9 +64,14 @@ def report(folder: Annotated[Path, typer.Argument(help="A folder of results.")])
 def leaderboard(
     folders: Annotated[list[Path], typer.Argument(help="Folders of results or submissions.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the site.")] = Path("site"),
+    verified: Annotated[
+        list[Path] | None, typer.Option(help="What your `gaugeblock verify --json` wrote of a submission; repeatable.")
+    ] = None,
 ) -> None:
     """Print the leaderboard of several folders and write it as a site. Exit code 2 if a job in them failed."""
-    _report(folders, out)
+    from gaugeblock.submissions.verification import read_verification
+
+    _report(folders, out, verifications=[read_verification(path) for path in verified or ()])
 
 
 @app.command()
@@ -88,14 +96,16 @@ def validity(
     print(f"\n{target / 'validity.md'}\n{target / 'validity.svg'}")
 
 
-def _report(folders: Sequence[Path], out: Path, said: bool = False) -> None:
+def _report(
+    folders: Sequence[Path], out: Path, said: bool = False, verifications: "Sequence[Verification]" = ()
+) -> None:
     """Print the table and write the site; exit code 2 where a job failed, with the reason unless it is `said`."""
     from gaugeblock.leaderboard.board import read_leaderboard
     from gaugeblock.leaderboard.site.build import write_site
     from gaugeblock.leaderboard.tables import terminal_table
     from gaugeblock.results.failures import failures_text
 
-    board = read_leaderboard(*folders)
+    board = read_leaderboard(*folders, verifications=verifications)
     console().print(terminal_table(board))
     print(f"\npage: {write_site(board, out).resolve()}")
     if board.failed and not said:

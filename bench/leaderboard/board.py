@@ -19,6 +19,7 @@ from gaugeblock.leaderboard.merging import merge
 from gaugeblock.leaderboard.standings import rank_intervals
 from gaugeblock.metrics.bootstrap import Interval, mean_interval, paired_interval
 from gaugeblock.results.records import CaseRecord, Result
+from gaugeblock.submissions.verification import Verification
 
 MATCHED = 0.5  # share of true edges with a comparator from which on a case counts: from a few, skill is luck
 
@@ -209,9 +210,9 @@ def node_comparators(case: CaseRecord) -> float:
     return sum(node_stratum(node) in places for node in true) / len(true) if true else 0.0
 
 
-def read_leaderboard(*folders: str | Path) -> Leaderboard:
+def read_leaderboard(*folders: str | Path, verifications: Sequence[Verification] = ()) -> Leaderboard:
     """Read the leaderboard of some folders of results. What cannot be read, or is of other cases, is left out with a
-    note.
+    note, and so are submissions that one of your `verifications` refuses; all others say what these have established.
 
     `gaugeblock.leaderboard.merging` says which results meet. Raises FileError where the folders hold no results at all.
 
@@ -223,7 +224,7 @@ def read_leaderboard(*folders: str | Path) -> Leaderboard:
     ...     read_leaderboard(out).notes
     ('left out: case sort (resample): no luck (1 result)',)
     """
-    return _leaderboard(read_folders(folders))
+    return _leaderboard(read_folders(folders, verifications))
 
 
 def leaderboard(cases: Iterable[CaseRecord], results: Iterable[Result], notes: Sequence[str] = ()) -> Leaderboard:

@@ -1,6 +1,6 @@
 """Folders of results, as a run or a submission leaves them, read as things that somebody else may have written."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,10 +11,11 @@ from gaugeblock.leaderboard.entries import Entries, Entry
 from gaugeblock.programs.errors import FileError, GaugeblockError
 from gaugeblock.results.files import case_paths, parse_record, result_paths
 from gaugeblock.results.records import CaseRecord, Result
-from gaugeblock.results.untrusted import printable, read_bytes
+from gaugeblock.results.untrusted import look_alike, printable, quoted, read_bytes
 from gaugeblock.submissions.manifest import MANIFEST, tensors_beside
 from gaugeblock.submissions.reading import check_files, read_listed, read_manifest
 from gaugeblock.submissions.tensors import read_scores
+from gaugeblock.submissions.verification import NOT_VERIFIED, Verification, verdict
 
 AnyRecord = TypeVar("AnyRecord")
 LONGEST_NAME = 300  # characters
@@ -29,11 +30,21 @@ class Source:
         name: the title of a submission, else the last part of the path; no two on a board are the same.
         folder: where it is.
         submission: what its manifest says, by topic; None for a run.
+        verification: what whoever reads the board has established of this submission, never what it says of itself;
+            None for a run, and where nobody has looked.
     """
 
     name: str
     folder: Path
     submission: dict[str, str] | None
+    verification: Verification | None = None
+
+    @property
+    def state(self) -> str:
+        """What is known of a submission, in words; "" for a run."""
+        if self.submission is None:
+            return ""
+        return NOT_VERIFIED if self.verification is None else self.verification.headline
 
 
 @final
@@ -47,43 +58,84 @@ class Contents:
     notes: tuple[str, ...]
 
 
-def read_folders(folders: Sequence[str | Path]) -> Contents:
-    """Cases and results of some folders, in their order. FileError where none of them holds any."""
+def read_folders(folders: Sequence[str | Path], verifications: Sequence[Verification] = ()) -> Contents:
+    """Cases and results of some folders, in their order. FileError where none of them holds any.
+
+    Submissions that one of the `verifications` refuses are left out.
+    """
     notes: list[str] = []
-    sources = _sources([Path(folder) for folder in folders], notes)
-    cases = [
-        case
+    sources = _sources([Path(folder) for folder in folders], verifications, notes)
+    cases = {
+        source.name: [
+            case for case in _readable(case_paths(source.folder), _case, notes) if _is_drawable(case, source, notes)
+        ]
         for source in sources
-        for case in _readable(case_paths(source.folder), _case, notes)
-        if _is_drawable(case, source, notes)
-    ]
-    make = Entries(cases)
-    entries = tuple(
-        make.of(result, source.name)
+    }
+    make = Entries(case for part in cases.values() for case in part)
+    entries = {
+        source.name: [
+            make.of(result, source.name)
+            for result in _readable(result_paths(source.folder), _result, notes)
+            if _is_named(result, source, notes)
+        ]
         for source in sources
-        for result in _readable(result_paths(source.folder), _result, notes)
-        if _is_named(result, source, notes)
-    )
-    if not cases and not entries:
+    }
+    shown = _without_look_alikes(sources, entries, notes)
+    all_cases = tuple(case for source in shown for case in cases[source.name])
+    all_entries = tuple(entry for source in shown for entry in entries[source.name])
+    if not all_cases and not all_entries:
         named = " and ".join(map(str, folders)) + (" holds" if len(folders) == 1 else " hold")
         why = f"; {notes[0]}" if notes else f"; `gaugeblock run --out {folders[0]}` writes some" if folders else ""
         raise FileError(f"{named} no results{why}")
-    return Contents(sources, tuple(cases), entries, tuple(notes))
+    return Contents(shown, all_cases, all_entries, tuple(notes))
 
 
-def _sources(folders: Sequence[Path], notes: list[str]) -> tuple[Source, ...]:
-    """The folders that can be read. A submission that is not what its manifest says is left out as a whole."""
+def _sources(folders: Sequence[Path], verifications: Sequence[Verification], notes: list[str]) -> tuple[Source, ...]:
+    """The folders that can be read. A submission that must not be shown is left out as a whole."""
     readable: list[tuple[Path, dict[str, str] | None]] = []
     for folder in folders:
         try:
-            readable.append((folder, _submission(folder) if (folder / MANIFEST).exists() else None))
+            said = _submission(folder) if _is_submission(folder) else None
+            if said is not None:
+                if (known := verdict(said["digest"], verifications)) is not None and not known.ok:
+                    raise FileError(f"it was refused: {known.reason}")
+            readable.append((folder, said))
         except FileError as e:
             notes.append(printable(f"left out: the submission in {folder}: {e}"))
     names = [printable(said["name"] if said else folder.resolve().name) for folder, said in readable]
     return tuple(
-        Source(name if names.count(name) == 1 else f"{name} ({i})", folder, said)
+        Source(
+            name if names.count(name) == 1 else f"{name} ({i})",
+            folder,
+            said,
+            None if said is None else verdict(said["digest"], verifications),
+        )
         for i, (name, (folder, said)) in enumerate(zip(names, readable), 1)
     )
+
+
+def _is_submission(folder: Path) -> bool:
+    return (folder / MANIFEST).exists()
+
+
+def _without_look_alikes(
+    sources: Sequence[Source], entries: Mapping[str, Sequence[Entry]], notes: list[str]
+) -> tuple[Source, ...]:
+    """The folders without submissions of a method that passes for one of a run, or of a submission before."""
+    runs = [source for source in sources if source.submission is None]
+    taken = list(dict.fromkeys(entry.method for source in runs for entry in entries[source.name]))
+    shown = []
+    for source in sources:
+        if source.submission is not None:
+            method = source.submission["method"]
+            if other := look_alike(method, taken):
+                problem = f"its method {quoted(method)} looks like {quoted(other)}, which is another"
+                notes.append(printable(f"left out: the submission in {source.folder}: {problem}"))
+                continue
+            taken.append(method)
+            notes.append(printable(f"{method}, submitted as {source.name!r}: {source.state}"))
+        shown.append(source)
+    return tuple(shown)
 
 
 def _submission(folder: Path) -> dict[str, str]:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from gaugeblock.submissions.manifest import Disclosure, Manifest
     from gaugeblock.submissions.packing import pack, submit
     from gaugeblock.submissions.reading import Submission, read_submission
-    from gaugeblock.submissions.verifying import Check, Verification, verify
+    from gaugeblock.submissions.verification import Check, Verification, read_verification
+    from gaugeblock.submissions.verifying import verify
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
@@ -22,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "manifest": ["Disclosure", "Manifest"],
         "packing": ["pack", "submit"],
         "reading": ["Submission", "read_submission"],
-        "verifying": ["Check", "Verification", "verify"],
+        "verification": ["Check", "Verification", "read_verification"],
+        "verifying": ["verify"],
     },
 )

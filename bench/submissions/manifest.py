@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from datetime import date
 from pathlib import PurePath, PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
@@ -30,12 +31,17 @@ def _web_address(text: str) -> str:
     return text
 
 
+def _day(text: str) -> str:
+    date.fromisoformat(text)
+    return text
+
+
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
 Line = Annotated[str, Field(max_length=500), AfterValidator(_one_line)]
 Text = Annotated[str, Field(max_length=10_000), AfterValidator(inert_text)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_day)]
 
 
 class _Record(BaseModel):

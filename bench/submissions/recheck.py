@@ -14,8 +14,10 @@ from gaugeblock.methods.registry import lift, pool
 from gaugeblock.results.records import CaseRecord, Result
 from gaugeblock.results.untrusted import quoted
 from gaugeblock.running.threads import one_thread
-from gaugeblock.submissions.tolerances import RERUN, differences, largest_difference
+from gaugeblock.submissions.tolerances import RERUN, RERUN_SCORES, differences, largest_difference
 
+AGAIN = ("skill", "node_skill", "auprc")
+"""Scores that a second run has to give too: a method with one huge edge hides other ranks of all small ones."""
 CLAIMS = ("cases", "versions", "scores", "re-run")
 
 
@@ -41,6 +43,8 @@ class CaseCheck:
 class Findings:
     """Per claim what is wrong, and how much was looked at. `furthest` is of edge scores in runs made again."""
 
+    seen: int = 0  # cases
+
     problems: dict[str, list[str]] = field(default_factory=lambda: {claim: [] for claim in CLAIMS})
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CLAIMS, 0))
     furthest: float = 0.0
@@ -49,6 +53,7 @@ class Findings:
         for claim in CLAIMS:
             self.problems[claim] += other.problems[claim]
             self.counts[claim] += other.counts[claim]
+        self.seen += 1
         self.furthest = max(self.furthest, other.furthest)
 
 
@@ -147,6 +152,10 @@ def _run_again(result: Result, case: Case, method: Any, findings: Findings) -> N
     if furthest > RERUN:
         problem = f"the method now gives other scores, by {furthest:.1%} of the largest"
         findings.problems["re-run"].append(f"{where}: {problem}")
+    for name in AGAIN:
+        here, there = again.scores[name], result.scores.get(name)
+        if not RERUN_SCORES.agree(here, there):
+            findings.problems["re-run"].append(f"{where}: {name} is now {here}; submitted was {there}")
     for name in ("signed", "method_level", "control", "method_source"):
         if getattr(again, name) != getattr(result, name):
             findings.problems["re-run"].append(f"{where}: {name} is now {getattr(again, name)!r}")

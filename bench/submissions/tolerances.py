@@ -8,6 +8,8 @@ from gaugeblock.results.untrusted import quoted
 
 RERUN = 1e-3
 """Largest difference between edge scores of two runs of a method, as a share of its largest |score|."""
+RERUN_SCORES = Tolerance(0.05, 0.0)
+"""How far the headline scores of two runs may lie apart: a few ties that fall otherwise."""
 
 
 def differences(submitted: Result, recomputed: Result) -> list[str]:

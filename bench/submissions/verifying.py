@@ -1,19 +1,19 @@
 """Is a submission what it says? Its numbers are never taken on trust: cases are built and scores computed anew."""
 
 import hashlib
+import re
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 from tqdm import tqdm
 
+from gaugeblock.cases.recipe import Recipe
 from gaugeblock.evaluation.entrants import entrant, entrant_names
 from gaugeblock.programs.errors import FileError, GaugeblockError
 from gaugeblock.results.records import Result
@@ -21,7 +21,10 @@ from gaugeblock.results.untrusted import printable, quoted
 from gaugeblock.submissions.manifest import CARD, CODE, IMPORTED, TABLE, Manifest, misleading_names
 from gaugeblock.submissions.reading import Submission, check_files, check_shown, read_manifest, read_records
 from gaugeblock.submissions.recheck import Findings, case_checks, check_case
-from gaugeblock.suites.suites import case_ids
+from gaugeblock.submissions.verification import Check, Verification
+from gaugeblock.suites.seasons import parse_season
+from gaugeblock.suites.suites import case_ids, is_suite
+from gaugeblock.suites.suites import suite as suite_cases
 
 MAX_PROBLEMS = 3  # of a check that are told one by one
 SHOWN = f"{TABLE} and {CARD}"
@@ -31,57 +34,6 @@ UNVERIFIED = (
     "versions, commit and device the results were made with",
     "certificates of the cases: `gaugeblock certify` makes them anew",
 )
-
-
-@final
-@dataclass(frozen=True)
-class Check:
-    """One claim about a submission, and why it does not hold; `detail` says what was looked at where it does."""
-
-    claim: str
-    ok: bool
-    detail: str
-
-
-@final
-@dataclass(frozen=True)
-class Verification:
-    """What came out of `verify`.
-
-    Attributes:
-        method: as the manifest says; "" where it cannot be read.
-        digest: of the submission that was checked.
-        checks: in the order they were made; nothing is checked any more once the files are not what they should be.
-        unverified: what nobody can recompute, and has to be believed or not.
-        seed: of the draw of what was run again.
-    """
-
-    folder: str
-    method: str
-    digest: str
-    checks: tuple[Check, ...]
-    unverified: tuple[str, ...]
-    seed: int
-
-    @property
-    def ok(self) -> bool:
-        """Whether every check holds."""
-        return all(check.ok for check in self.checks)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, `ok` included."""
-        return {"kind": "verification", "ok": self.ok, **asdict(self)}
-
-    def table(self) -> Table:
-        """For a terminal; nothing in it is markup."""
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left", caption_justify="left")
-        table.title = Text(f"{self.method or self.folder}: {'verified' if self.ok else 'REFUSED'}")
-        for column in ("", "claim", "what was found"):
-            table.add_column(column)
-        for check in self.checks:
-            table.add_row("✓" if check.ok else "✗", Text(check.claim), Text(check.detail))
-        table.caption = Text("\n".join(["Not checked:", *(f"- {line}" for line in self.unverified)]))
-        return table
 
 
 def verify(
@@ -146,16 +98,32 @@ def verify(
         return _verification(folder, manifest, checks, (), seed)
     checks.append(_names(submission.manifest, beside))
     wanted = submission.manifest.suite if suite is None else (suite,) if isinstance(suite, str) else tuple(suite)
-    checks += [_possible(submission), _complete(submission, wanted)]
-    if not checks[-1].ok:
+    checks += [_names(submission.manifest, beside), _possible(submission), _complete(submission, wanted)]
+    if not all(check.ok for check in checks):
         return _verification(folder, manifest, checks, (), seed)
     method, note = _method(submission, rerun, rerun_own, checks)
-    findings = _recompute(submission, method, sample if method is not None else 0, seed, workers, progress)
+    if not all(check.ok for check in checks):
+        return _verification(folder, manifest, checks, (note,) if note else (), seed)
+    findings, left = _recompute(submission, method, sample if method is not None else 0, seed, workers, progress)
     checks += _recomputed(findings)
-    notes = [note] if note and sample else []
+    done = [result for result in submission.results if result.status == "ok"]
+    again = 0 if findings.problems["re-run"] else findings.counts["re-run"]
+    notes = [f"{left} further cases, after one with something wrong"] if left else []
+    if again < len(done):
+        notes.append(note or f"that the method gives these scores in {len(done) - again} of {len(done)} jobs")
+        notes.append("edge scores that no score depends on, as of ignored edges, in jobs that were not run again")
     if manifest.resamples:
         notes.append("stability, which needs the method to run on resamples")
-    return _verification(folder, manifest, checks, notes, seed)
+    if all(check.ok for check in checks) and any(map(is_season, wanted)):
+        checks.append(_seasons(manifest, wanted))
+    whole = len(done) == len(submission.results) and all(map(is_suite, wanted)) and checks[-1].ok
+    return replace(
+        _verification(folder, manifest, checks, notes, seed),
+        recomputed=not left and not any(findings.problems[claim] for claim in ("cases", "versions", "scores")),
+        run_again=again,
+        jobs=len(done),
+        complete=", ".join(wanted) if whole else "",
+    )
 
 
 def _verification(
@@ -173,31 +141,73 @@ def _names(manifest: Manifest, beside: Sequence[str | Path]) -> Check:
     return _check("names", misleading_names(manifest, taken), text)
 
 
+def is_season(name: str) -> bool:
+    """Whether a suite is a season, whose cases take minutes to find."""
+    return name.startswith("season:")
+
+
 def _complete(submission: Submission, suite: Sequence[str]) -> Check:
-    """Check that every job of the suite as this gaugeblock knows it has a result."""
+    """Check that every job of the suite has a result. Nothing is built: of a season only what its name says."""
     manifest, results = submission.manifest, submission.results
+    sizes: dict[int, int] = {}
+    listed: list[str] = []
     try:
-        expected = case_ids(suite)
+        for name in suite:
+            if is_season(name):
+                number, n = parse_season(name)
+                sizes[number] = max(n, sizes.get(number, 0))
+            else:
+                listed += suite_cases(name) if is_suite(name) else [Recipe.parse(name).id]
     except GaugeblockError as error:
         return Check("complete", False, _told(f"this gaugeblock does not know the suite: {error}"))
-    if list(manifest.cases) != expected:
-        odd = sorted({*expected} ^ {*manifest.cases})[:MAX_PROBLEMS]
+    named, there = (Counter(_season_of(case) for case in dict.fromkeys(cases)) for cases in (listed, manifest.cases))
+    for number, n in sizes.items():
+        if not n <= there[number] <= n + named[number]:
+            text = f"the season {number} has {n} cases; the manifest names {there[number]} of it"
+            return Check("complete", False, _told(text))
+    expected = [case for case in dict.fromkeys(listed) if _season_of(case) not in sizes]
+    others = [case for case in manifest.cases if _season_of(case) not in sizes]
+    if others != expected:
+        odd = sorted({*expected} ^ {*others})[:MAX_PROBLEMS]
         text = f"the cases of {', '.join(suite)} are others here: {', '.join(odd) or 'their order differs'}"
         return Check("complete", False, _told(text))
     failed = [result for result in results if result.status != "ok"]
-    text = f"{len(results)} results of {len(expected)} cases"
     if len(failed) == len(results):
         return Check("complete", False, "every job failed")
+    text = f"{len(results)} results of {len(manifest.cases)} cases"
     return Check("complete", True, f"{text}, {len(failed)} of them failures" if failed else text)
+
+
+def _season_of(case: str) -> int | None:
+    """The seed of the season that a case is of; None where it is of none."""
+    match = re.match(r"season\(seed=(\d{1,200}),index=\d+\)", case)
+    return int(match[1]) if match else None
+
+
+def _seasons(manifest: Manifest, suite: Sequence[str]) -> Check:
+    """Check the cases of seasons, which are found anew: minutes, and so the last of all checks."""
+    try:
+        expected = case_ids(suite)
+    except GaugeblockError as error:
+        return Check("season", False, _told(f"this gaugeblock cannot make it: {error}"))
+    odd = sorted({*expected} ^ {*manifest.cases})[:MAX_PROBLEMS]
+    wrong = [f"its cases are others here: {', '.join(odd) or 'their order differs'}"]
+    return _check("season", wrong if expected != list(manifest.cases) else [], "found anew, and has these cases")
 
 
 def _possible(submission: Submission) -> Check:
     """Check that what cannot be recomputed is at least possible, and that results agree about what they share."""
     wrong = [problem for result in submission.results for problem in _impossible(result, submission)]
-    done = [result for result in submission.results if result.status == "ok"]
+    done = [result for result in submission.results if result.status == "ok"] or submission.results[:1]
     for name in ("params", "signed", "method_level", "method_source", "control"):
         if any(getattr(result, name) != getattr(done[0], name) for result in done):
             wrong.append(f"results differ in {name}")
+    manifest = submission.manifest
+    if manifest.metrics_version != done[0].metrics_version:
+        here = f"version of the metrics is {quoted(done[0].metrics_version)} in results"
+        wrong.append(f"{here}, and {manifest.metrics_version} in the manifest")
+    if manifest.function is not None and manifest.function.strip("<>").encode() not in (submission.code or b""):
+        wrong.append(f"{CODE} names no {quoted(manifest.function)}")
     return _check("possible", wrong, f"costs and versions of {len(submission.results)} results")
 
 
@@ -264,7 +274,10 @@ def _method(submission: Submission, rerun: Any, rerun_own: bool, checks: list[Ch
     return chosen, "" if chosen is not None else "that the method gives these scores: its code was not run again"
 
 
-def _recompute(submission: Submission, method: Any, sample: int, seed: int, workers: int, progress: bool) -> Findings:
+def _recompute(
+    submission: Submission, method: Any, sample: int, seed: int, workers: int, progress: bool
+) -> tuple[Findings, int]:
+    """What is wrong, up to the first case with anything wrong, and how many cases were left after it."""
     done = [i for i, result in enumerate(submission.results) if result.status == "ok"]
     drawn = np.random.default_rng(seed).permutation(len(done))[:sample]
     tasks = case_checks(submission.cases, submission.results, {done[i] for i in drawn}, method)
@@ -274,7 +287,9 @@ def _recompute(submission: Submission, method: Any, sample: int, seed: int, work
         for findings in parallel(delayed(check_case)(task) for task in tasks):
             total.add(findings)
             bar.update()
-    return total
+            if any(total.problems.values()):
+                break
+    return total, len(tasks) - total.seen
 
 
 def _recomputed(findings: Findings) -> list[Check]:

@@ -104,7 +104,9 @@ def as_json(board: Leaderboard) -> str:
             for cell in row.cells
             if cell.missing
         ],
-        "sources": [{"name": source.name, "submission": source.submission} for source in board.sources],
+        "sources": [
+            {"name": source.name, "submission": source.submission, "verified": source.state} for source in board.sources
+        ],
         "notes": list(board.notes),
     }
     return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"

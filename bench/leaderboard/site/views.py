@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from gaugeblock.evaluation.scores import scores_of
 from gaugeblock.leaderboard.board import Cell, Leaderboard, Standing, is_matched, mean
+from gaugeblock.leaderboard.folders import Source
 from gaugeblock.leaderboard.site.names import short, slugs
 from gaugeblock.leaderboard.site.plots import Scale, cost_plot
 from gaugeblock.results.records import CaseRecord
@@ -76,10 +77,17 @@ def index(board: Leaderboard, links: Links) -> dict[str, Any]:
         "notes": board.notes[:MOST_NOTES],
         "more_notes": max(0, len(board.notes) - MOST_NOTES),
         "submissions": [s for s in board.sources if s.submission is not None],
+        "submitted": {row.method: sources for row in board.rows if (sources := _submitted(board, row))},
         "unmatched": len(board.unmatched),
         "uncertified": [board.title(c) for c in board.cases if not c.certified],
         "one_program": len({c.program for c in board.cases if is_matched(c)}) < 2,
     }
+
+
+def _submitted(board: Leaderboard, row: Standing) -> list[Source]:
+    """The submissions that the results of a method are from."""
+    folders = {entry.folder for cell in row.cells for entry in cell.results}
+    return [source for source in board.sources if source.submission is not None and source.name in folders]
 
 
 def _named(row: Standing, links: Links) -> dict[str, Any]:
@@ -204,6 +212,7 @@ def method(board: Leaderboard, links: Links, name: str) -> dict[str, Any]:
         "scale": scale_marks(scale, board.rows),
         "params": [(k, short(json.dumps(v, ensure_ascii=False), 120)) for k, v in identity[1].items()],
         "source": identity[0],
+        "submitted": _submitted(board, row),
         "folders": list(dict.fromkeys(entry.folder for entry in entries)),
         "modes": [(mode, n, heat(row.on(mode))) for mode, n in board.modes.items()],
         "columns": scores_of("method"),
