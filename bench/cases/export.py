@@ -9,6 +9,7 @@ from gaugeblock.cases.truth import ABLATIONS
 from gaugeblock.compiled.files import write
 from gaugeblock.compiled.stages.hooked import config
 from gaugeblock.compiled.writing import staged
+from gaugeblock.programs.errors import FileError
 from gaugeblock.programs.language.operations import GraphNode
 
 if TYPE_CHECKING:
@@ -18,14 +19,32 @@ if TYPE_CHECKING:
 def export(case: "Case", path: str | Path) -> Path:
     """Write a case as the folder `path`, at once or not at all, and return it.
 
-    Raises FileError where something else stands there.
+    Raises FileError where something else stands there, also another case or another version of this one.
     """
     target = Path(path)
+    if (target / "pairs.json").exists():
+        _refuse_another(case, target)
     with staged(target, "pairs.json", "no exported case") as folder:
         write(case.model.weights, case.model.record, folder)
         for name, text in _files(case).items():
             (folder / name).write_text(text, encoding="utf-8")
     return target
+
+
+def _refuse_another(case: "Case", target: Path) -> None:
+    """FileError where the folder is not of this version of the case. Its certificate says what it is of."""
+    try:
+        there = json.loads((target / "certificate.json").read_text(encoding="utf-8"))
+        name, version = str(there["case"])[:200], str(there["hash"])
+    except (OSError, ValueError, LookupError, TypeError) as e:
+        raise FileError(f"{target} has no certificate that says of which case it is; choose another folder") from e
+    if name != case.id:
+        raise FileError(f"{target} holds the case {name!r}, which {case.id!r} does not replace; choose another folder")
+    if version != case.hash:
+        raise FileError(
+            f"{target} holds another version of {name!r} ({version[:12]}) than this one ({case.hash[:12]}); "
+            "choose another folder"
+        )
 
 
 def _files(case: "Case") -> dict[str, str]:

@@ -168,6 +168,36 @@ def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "_files", files)
     for name in ("case", "other"):
         with pytest.raises(FileNotFoundError):
-            export(anew("sort@v3n3"), tmp_path / name)
+            export(anew("hist@v3n4"), tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["case"]
     assert {file.name: file.read_bytes() for file in old.iterdir()} == before
+
+
+@pytest.mark.parametrize("other", ["sort@v3n3", "hist@v3n4/permute", "hist@v3n4#1", "hist@v3n3"])
+def test_a_folder_of_another_case_is_never_replaced(tmp_path: Path, other: str) -> None:
+    folder = export(anew("hist@v3n4"), tmp_path / "case")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(FileError, match=r"holds the case 'hist@v3n4', which .*; choose another folder"):
+        export(anew(other), folder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["case"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "no certificate"),
+        ("{", "no certificate"),
+        ("[]", "no certificate"),
+        ('{"case": "hist@v3n4", "hash": "0123456789abcdef"}', r"another version of 'hist@v3n4' \(0123456789ab\)"),
+    ],
+)
+def test_another_version_or_an_unknown_case_is_never_replaced(tmp_path: Path, text: str | None, words: str) -> None:
+    c = anew("hist@v3n4")
+    folder = export(c, tmp_path / "case")
+    certificate = folder / "certificate.json"
+    certificate.unlink() if text is None else certificate.write_text(text)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(FileError, match=words):
+        export(c, folder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
