@@ -73,7 +73,8 @@ def rank_validity(
     that cannot tell two methods apart on one case, and low for one that can. `within` is free of that; cases on which
     fewer than three values differ are left out of it.
 
-    Intervals: percentile bootstrap in which whole programs are drawn with replacement, with all their cases and rows.
+    Intervals: of `overall`, the percentile bootstrap in which whole programs are drawn with replacement, with all their
+    cases and rows; of `within`, `mean_interval` over programs.
 
     Args:
         metric, recovery: one per row; rows in which either is undefined are left out beforehand.
@@ -107,7 +108,7 @@ def rank_validity(
     if defined:
         clusters = [program_of[case] for case in defined]
         values = np.array(list(defined.values()))
-        within = mean_interval(values, clusters, level=level, n_resamples=n_resamples, seed=seed)
+        within = mean_interval(values, clusters, bounds=(-1.0, 1.0), level=level, n_resamples=n_resamples, seed=seed)
     return Validity(
         overall=None if overall is None else _clustered(metric, recovery, programs, overall, level, n_resamples, seed),
         within=within,

@@ -23,6 +23,9 @@ MAX_RESAMPLES: Final = 2000
 
 MAX_DRAWN: Final = 2**23
 
+SHARE: Final = (0.0, 1.0)
+"""Bounds of a share."""
+
 MAX_NUMBERS_GROUPED: Final = 100
 """Different numbers that a model may give and still be looked at by output."""
 
@@ -96,7 +99,7 @@ class Figures:
     @cached_property
     def accuracy(self) -> Interval:
         """Share of positions where both give the same answer. 0 to 1, higher is better."""
-        return self._mean(self.agreed)
+        return self._mean(self.agreed, bounds=SHARE)
 
     @cached_property
     def divergence(self) -> Interval:
@@ -222,9 +225,14 @@ class Figures:
             ],
         }
 
-    def _mean(self, values: Float[np.ndarray, " positions"], among: Any = slice(None)) -> Interval:
+    def _mean(
+        self,
+        values: Float[np.ndarray, " positions"],
+        among: Any = slice(None),
+        bounds: tuple[float, float] | None = None,
+    ) -> Interval:
         rows = self.examples[among].tolist()
-        return mean_interval(values[among], rows, n_resamples=self._n_resamples, seed=self.seed)
+        return mean_interval(values[among], rows, bounds=bounds, n_resamples=self._n_resamples, seed=self.seed)
 
     @property
     def _n_resamples(self) -> int:
@@ -232,7 +240,7 @@ class Figures:
 
     def _group(self, label: Any, among: Bool[np.ndarray, " positions"]) -> PositionGroup:
         return PositionGroup(
-            label, int(among.sum()), self._mean(self.agreed, among), self._mean(self.divergences, among)
+            label, int(among.sum()), self._mean(self.agreed, among, SHARE), self._mean(self.divergences, among)
         )
 
     def _example(self, row: int, divergence: float) -> Example:

@@ -16,11 +16,12 @@ from gaugeblock.evaluation.scores import SCORES, ScoreTable
 from gaugeblock.leaderboard.entries import PLACE, Entries, Entry
 from gaugeblock.leaderboard.folders import Contents, Source, read_folders
 from gaugeblock.leaderboard.merging import merge
-from gaugeblock.leaderboard.standings import rank_intervals
-from gaugeblock.metrics.bootstrap import Interval, mean_interval, paired_interval
+from gaugeblock.leaderboard.standings import rank_intervals, told_apart
+from gaugeblock.metrics.bootstrap import Interval, mean_interval
 from gaugeblock.results.records import CaseRecord, Result
 from gaugeblock.submissions.verification import Verification
 
+BOUNDS = (-1.0, 1.0)  # of skill
 MATCHED = 0.5  # share of true edges with a comparator from which on a case counts: from a few, skill is luck
 
 
@@ -91,7 +92,8 @@ class Standing:
     Attributes:
         counts: for each cell whether its case counts in the mean skill.
         skill: the mean of the track's score; None where there is none.
-        rank: shared with the method above as long as the paired interval of their difference contains 0.
+        rank: shared with the leader of a group as long as the two cannot be told apart, see
+            `gaugeblock.leaderboard.standings.told_apart`.
         ranks: 95 % interval of the rank, see `gaugeblock.leaderboard.standings.rank_intervals`; None with one program.
     """
 
@@ -125,6 +127,11 @@ class Standing:
     def values(self) -> Float[np.ndarray, " cases"]:
         """The track's score on each case, NaN where there is none."""
         return np.array([cell.values[PLACE[self.track.score]] for cell in self.cells])
+
+    @property
+    def averaged(self) -> int:
+        """In how many of the cases that count the method has the track's score: those its mean skill rests on."""
+        return int((np.isfinite(self.values) & np.array(self.counts, dtype=bool)).sum())
 
     @property
     def errors(self) -> int:
@@ -261,7 +268,7 @@ def _rows(track: Track, lines: Mapping[str, tuple[Cell, ...]]) -> tuple[Standing
             for c, counted in zip(cells, counts)
             if counted and (v := c.score(track.score)) is not None
         ]
-        skill = mean_interval(np.array([v for v, _ in known]), [p for _, p in known]) if known else None
+        skill = mean_interval(np.array([v for v, _ in known]), [p for _, p in known], bounds=BOUNDS) if known else None
         rows.append(Standing(track, method, cells, counts, skill))
     rows.sort(key=lambda r: (r.incomplete, -(r.skill.estimate if r.skill else -2.0), r.method))
     return tuple(_ranked(rows))
@@ -276,16 +283,11 @@ def _ranked(rows: Sequence[Standing]) -> list[Standing]:
     programs = [c.case.program for c, counted in zip(entered[0].cells, counts) if counted]
     values = np.array([row.values for row in entered])[:, counts]
     ranked: dict[str, Standing] = {}
-    leader, rank = 0, 1
+    apart, leader = told_apart(values, programs), 0
     for i, (row, ranks) in enumerate(zip(entered, rank_intervals(values, programs))):
-        if i and _differ(paired_interval(values[leader], values[i], programs)):
-            leader, rank = i, i + 1
-        ranked[row.method] = replace(row, rank=rank, ranks=ranks)
+        leader = i if apart[leader, i] else leader
+        ranked[row.method] = replace(row, rank=leader + 1, ranks=ranks)
     return [ranked.get(row.method, row) for row in rows]
-
-
-def _differ(difference: Interval) -> bool:
-    return difference.estimate != 0 and (difference.low is None or difference.low > 0)
 
 
 def _column_means(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " columns"]:

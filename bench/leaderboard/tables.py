@@ -32,7 +32,7 @@ def terminal_table(board: Leaderboard) -> Table:
             interval_text(row.skill),
             *(number(row.mean(score.name)) for score in scores_of("edges")),
             number(row.cost("seconds")),
-            f"{row.done}/{len(row.cells)}",
+            f"{row.averaged} of {len(row.cells)}",
         )
     table.caption = Text("\n".join(captions(board)))  # Text: nothing in it is markup
     return table
@@ -40,9 +40,11 @@ def terminal_table(board: Leaderboard) -> Table:
 
 def captions(board: Leaderboard) -> list[str]:
     """What a reader of the ranking must know, line by line."""
-    lines = ["Skill: chance 0, best 1. Methods of one rank cannot be told apart (paired 95 % intervals)."]
+    lines = [f"Skill: chance 0, best 1. {rests_on(board)}"]
     if len({c.program for c in board.cases if is_matched(c)}) < 2:
-        lines = ["Skill: chance 0, best 1. With one program there is no interval, and ranks may be luck."]
+        lines[0] += " With one program there is no interval, and ranks may be luck."
+    else:
+        lines.append("Methods of one rank cannot be told apart (paired t-tests over programs, Holm's correction).")
     if controls := [row.method for row in board.rows if row.control]:
         lines.append(f"Controls, for comparison, have no rank: {', '.join(controls)}.")
     if board.unmatched:
@@ -62,6 +64,13 @@ def captions(board: Leaderboard) -> list[str]:
             more = f" (and {len(row.lacks) - 1} more)" if len(row.lacks) > 1 else ""
             lines.append(f"{row.method}: {rank}{board.title(cell.case)}: {reason}{more}")
     return [*lines, *board.notes]
+
+
+def rests_on(board: Leaderboard) -> str:
+    """What the mean skill of a method with all its results rests on: how many cases of how many programs."""
+    programs = [case.program for case in board.cases if is_matched(case)]
+    n = len(set(programs))
+    return f"A mean rests on {len(programs)} of {len(board.cases)} cases, of {n} program{'' if n == 1 else 's'}."
 
 
 def modes_table(board: Leaderboard) -> str:

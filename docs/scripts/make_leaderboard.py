@@ -15,14 +15,14 @@ from gaugeblock.compiled.writing import write_text
 from gaugeblock.evaluation.scores import scores_of
 from gaugeblock.leaderboard.board import Leaderboard, read_leaderboard
 from gaugeblock.leaderboard.site.downloads import as_csv, results
-from gaugeblock.leaderboard.tables import interval_text, modes_table, number
+from gaugeblock.leaderboard.tables import interval_text, modes_table, number, rests_on
 
 DOCS = Path(__file__).parents[1]
 
 HEAD = """# Reference leaderboard: {name}
 
-{done} of {cases} cases, {methods} methods and controls, ablation {ablations}. Skill: chance 0, best 1; intervals are
-95 % bootstraps clustered by program; methods of one rank cannot be told apart. What each column means:
+{done} of {cases} cases, {methods} methods and controls, ablation {ablations}. Skill: chance 0, best 1. {rests_on}
+Intervals are of 95 %, over programs; methods of one rank cannot be told apart. What each column means:
 [metrics.md](../methods/metrics.md); each method: [methods.md](../methods/methods.md). Every score of every result:
 [{name}.csv]({name}.csv). Seconds and passes are means per case; passes are in units of one pass over all
 pairs, and count only what is recomputed.
@@ -36,6 +36,8 @@ def table(board: Leaderboard) -> str:
         "method",
         "skill",
         "95 %",
+        "cases",
+        "programs",
         *(score.label for score in scores_of("reference")),
         "seconds",
         "forward",
@@ -45,6 +47,7 @@ def table(board: Leaderboard) -> str:
     for row in board.rows:
         cells = ["" if row.control else "–" if row.rank is None else str(row.rank), f"`{row.method}`"]
         cells += [number(row.skill.estimate if row.skill else None), interval_text(row.skill)]
+        cells += [f"{row.averaged} of {len(row.cells)}", str(row.skill.n_clusters if row.skill else 0)]
         cells += [number(row.mean(score.name)) for score in scores_of("reference")]
         cells += [number(row.cost(cost)) for cost in ("seconds", "forwards", "backwards")]
         lines.append("| " + " | ".join(cells) + " |")
@@ -70,6 +73,7 @@ def main() -> None:
         done=len(board.cases),
         cases=options.cases or len(board.cases),
         methods=len(board.rows),
+        rests_on=rests_on(board),
         ablations=", ".join(sorted({case.ablation for case in board.cases})),
     )
     done = [r for row in board.rows for cell in row.cells for r in cell.ok]

@@ -48,6 +48,7 @@ def _line(row: Standing) -> dict[str, Any]:
         "programs": row.skill.n_clusters if row.skill else 0,
         "cases": len(row.cells),
         "cases_done": row.done,
+        "cases_averaged": row.averaged,
         **{f"mean_{name}": row.mean(name) for name in MEANS},
         **{f"mean_{name}": row.cost(name) for name in COSTS},
     }
@@ -118,8 +119,20 @@ def as_latex(board: Leaderboard) -> str:
 
 
 def _latex_table(rows: tuple[Standing, ...]) -> str:
-    titles = ("Rank", "95\\,\\%", "Method", "Skill", "95\\,\\% interval", "AUPRC", "CPR", "CMD", "Seconds")
-    lines = [f"% {rows[0].track.title}" if rows else "%", r"\begin{tabular}{rrlrlrrrr}", r"\toprule"]
+    titles = (
+        "Rank",
+        "95\\,\\%",
+        "Method",
+        "Skill",
+        "95\\,\\% interval",
+        "AUPRC",
+        "CPR",
+        "CMD",
+        "Seconds",
+        "Cases",
+        "Programs",
+    )
+    lines = [f"% {rows[0].track.title}" if rows else "%", r"\begin{tabular}{rrlrlrrrrrr}", r"\toprule"]
     lines += [" & ".join(titles) + r" \\", r"\midrule"]
     for row in rows:
         cells = [
@@ -131,6 +144,8 @@ def _latex_table(rows: tuple[Standing, ...]) -> str:
             number(row.mean("auprc" if row.track.name == "edges" else "node_auprc")),
             *(number(row.mean(name)) for name in ("cpr", "cmd")),
             number(row.cost("seconds")),
+            f"{row.averaged} of {len(row.cells)}",
+            str(row.skill.n_clusters if row.skill else 0),
         ]
         lines.append(" & ".join([*cells[:2], cells[2], *map(latex, cells[3:])]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
@@ -163,7 +178,9 @@ def as_parquet(lines: Iterable[dict[str, Any]]) -> bytes | None:
 
 KINDS: Final = {
     **dict.fromkeys(("track", "method", "folder", "case", "case_hash", "ablation"), "string"),
-    **dict.fromkeys(("rank", "rank_low", "rank_high", "programs", "cases", "cases_done", "seed"), "int64"),
+    **dict.fromkeys(
+        ("rank", "rank_low", "rank_high", "programs", "cases", "cases_done", "cases_averaged", "seed"), "int64"
+    ),
     "metrics_version": "int64",
     "control": "bool_",
 }

@@ -16,6 +16,7 @@ from gaugeblock.leaderboard.board import Cell, Leaderboard, Standing, is_matched
 from gaugeblock.leaderboard.folders import Source
 from gaugeblock.leaderboard.site.names import short, slugs
 from gaugeblock.leaderboard.site.plots import Scale, cost_plot
+from gaugeblock.leaderboard.tables import rests_on
 from gaugeblock.results.records import CaseRecord
 
 LARGEST_MATRIX: Final = 5000
@@ -79,6 +80,7 @@ def index(board: Leaderboard, links: Links) -> dict[str, Any]:
         "submissions": [s for s in board.sources if s.submission is not None],
         "submitted": {row.method: sources for row in board.rows if (sources := _submitted(board, row))},
         "unmatched": len(board.unmatched),
+        "rests_on": rests_on(board),
         "uncertified": [board.title(c) for c in board.cases if not c.certified],
         "one_program": len({c.program for c in board.cases if is_matched(c)}) < 2,
     }

@@ -21,7 +21,7 @@ def test_mean_skill_is_over_matched_cases_clustered_by_program(make, cases):
     results = [make.result(c, "mine", 0.5) for c in cases]
     board = leaderboard(cases, results)
     matched = [(r.scores["skill"], c.program) for c, r in zip(cases, results) if c.variant]
-    expected = mean_interval(np.array([v for v, _ in matched]), [p for _, p in matched])
+    expected = mean_interval(np.array([v for v, _ in matched]), [p for _, p in matched], bounds=(-1.0, 1.0))
     assert board.rows[0].skill == expected
     assert board.rows[0].mean("auprc") == pytest.approx(np.mean([r.scores["auprc"] for r in results]))
     assert "leaves out 4 of 12 cases" in " ".join(captions(board))
@@ -29,11 +29,30 @@ def test_mean_skill_is_over_matched_cases_clustered_by_program(make, cases):
 
 def test_methods_are_ranked_and_share_a_rank_where_they_cannot_be_told_apart(make, cases):
     qualities = {"perfect": 1.0, "good": 0.99, "same": 0.99, "poor": 0.0}
+    cases = [*cases, *(make.case(f"{p}/pad") for p in ("hist", "reverse", "most", "least", "first", "last"))]
     results = [make.result(c, m, q) for c in cases for m, q in qualities.items() if m != "same"]
     results += [r.model_copy(update={"method": "same"}) for r in results if r.method == "good"]
     rows = leaderboard(cases, results).rows
     assert [r.method for r in rows] == ["perfect", "good", "same", "poor"]
     assert [r.rank for r in rows] == [1, 2, 2, 4]
+    few = leaderboard(cases[:6], results).rows
+    assert [r.rank for r in few] == [1, 1, 1, 1]  # two programs tell nobody apart
+
+
+def test_tables_say_on_how_many_cases_and_programs_a_mean_rests(make, cases):
+    results = [make.result(c, "mine", 0.5) for c in cases] + [make.result(c, "partial", 0.5) for c in cases[:5]]
+    board = leaderboard(cases, results)
+    assert {row.method: (row.done, row.averaged, row.skill.n_clusters) for row in board.rows} == {
+        "mine": (12, 8, 4),
+        "partial": (5, 3, 2),
+    }
+    console = Console(width=100, record=True, file=StringIO())
+    console.print(terminal_table(board))
+    text = console.export_text()
+    assert "8 of 12" in text
+    assert "3 of 12" in text
+    assert "A mean rests on 8 of 12 cases, of 4 programs." in text
+    assert "A mean rests on 0 of 4 cases, of 0 programs." in captions(leaderboard(cases[::3], results))[0]
 
 
 def test_controls_stand_in_their_place_without_a_rank(make, cases):

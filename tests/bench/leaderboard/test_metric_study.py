@@ -15,6 +15,7 @@ from gaugeblock import cli
 from gaugeblock.leaderboard import metric_study as validity
 from gaugeblock.leaderboard.metric_plot import plot
 from gaugeblock.leaderboard.metric_study import METRICS, markdown, study, table
+from gaugeblock.metrics.bootstrap import mean_interval
 from gaugeblock.programs.errors import FileError, UnknownName
 from support.pictures import assert_readable
 
@@ -69,7 +70,10 @@ def test_metrics_that_agree_oppose_or_know_nothing(folder):
             v = validity_of[name, group]
             assert (v.n_rows, v.n_cases) == (5 * cases, cases), name
             for interval in (v.within, v.overall):
-                assert (interval.estimate, interval.low, interval.high) == pytest.approx((sign, sign, sign)), name
+                assert interval.estimate == pytest.approx(sign), name
+            assert (v.overall.low, v.overall.high) == pytest.approx((sign, sign)), name
+            unseen = mean_interval(np.full(v.within.n_clusters, float(sign)), bounds=(-1.0, 1.0))
+            assert (v.within.low, v.within.high) == pytest.approx((unseen.low, unseen.high)), name
     blind = validity_of["minimality", "all"]
     for interval in (blind.within, blind.overall):
         assert abs(interval.estimate) < 0.3
@@ -100,7 +104,7 @@ def test_what_is_shown_is_whole(folder):
     out = StringIO()
     Console(width=100, file=out).print(table(findings, "skill"))
     assert "…" not in out.getvalue()
-    assert re.search(r"CPR +1\.00 +1\.00 to 1\.00 +1\.00 +1\.00 to 1\.00 +30\b", out.getvalue())
+    assert re.search(r"CPR +1\.00 +\S*\d\.\d\d to 1\.00 +1\.00 +1\.00 to 1\.00 +30\b", out.getvalue())
     text = markdown(findings, "skill")
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert len(tables) == 2
@@ -121,7 +125,7 @@ def test_the_command_writes_three_files(folder, tmp_path, monkeypatch, capsys):
     assert record["recovery"] == "skill"
     assert len(record["findings"]) == 3 * len(METRICS)
     cpr = next(f for f in record["findings"] if (f["metric"], f["group"]) == ("cpr", "deep"))
-    assert cpr["within"] == pytest.approx({"estimate": 1, "low": 1, "high": 1})
+    assert cpr["within"] == pytest.approx({"estimate": 1, "low": 1 - (1 - 0.025 ** (1 / 3)), "high": 1})
     assert (cpr["rows"], cpr["cases"]) == (15, 3)
     assert str(out / "validity.md") in capsys.readouterr().out.replace("\n", "")
 

@@ -124,8 +124,9 @@ def test_the_ranking_has_the_leaderboards_numbers(site, board):
             ranks = "" if row.ranks is None else "–".join(map(str, dict.fromkeys(row.ranks)))
             assert cells[4] == ranks
             assert cells[5] == number(row.mean("auprc" if name == "edges" else "node_auprc"))
-            assert cells[-3:-1] == [number(row.cost("seconds")), number(row.cost("passes"))]
-            assert cells[-1] == f"{row.done}/{len(row.cells)}"
+            assert cells[-4:-2] == [number(row.cost("seconds")), number(row.cost("passes"))]
+            assert cells[-2] == f"{row.averaged} of {len(row.cells)}"
+            assert cells[-1] == str(row.skill.n_clusters if row.skill else 0)
     assert re.search(r"Floors and ceilings on every line: oracle 1\.00 random −?0\.\d\d", page.text)
 
 
