@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import MethodError
 
 if TYPE_CHECKING:
@@ -53,3 +54,27 @@ def left_unchanged(model: "HookedTransformer", called: str) -> Iterator[None]:
             changed.append(f"{len(new)} hooks left behind")
     if changed:
         raise MethodError(f"{called} leaves the model changed: {', '.join(changed[:3])}")
+
+
+@contextmanager
+def task_unchanged(task: Task, called: str) -> Iterator[None]:
+    """Puts the task's tokens and positions, and what its engine keeps, back as they were when the block ends.
+
+    Raises MethodError, which says what `called` had changed, where the block itself raises nothing.
+    """
+    held = {"clean": task.clean, "corrupted": task.corrupted, "positions": task.positions}
+    before = {name: value.clone() for name, value in held.items()}
+    changed: list[str] = []
+    try:
+        yield
+    finally:
+        for name, value in held.items():
+            if not torch.equal(value, before[name]):
+                changed.append(name)
+                value.copy_(before[name])
+        if (engine := vars(task).get("engine")) is not None and (written := engine.changed()):
+            changed += [f"engine.{name}" for name in written]
+            for name in ("engine", "_answer", "_without_answer", "_direction"):
+                vars(task).pop(name, None)  # made again when they are asked for
+    if changed:
+        raise MethodError(f"{called} leaves the task changed: {', '.join(changed[:3])}; work on a clone")

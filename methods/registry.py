@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, final
 import torch
 
 from gaugeblock.compiled.edges.graph import Graph, owner, parse_edge
-from gaugeblock.methods.guard import left_unchanged
+from gaugeblock.methods.guard import left_unchanged, task_unchanged
 from gaugeblock.methods.task import Task
 from gaugeblock.programs.errors import GaugeblockError, InputError, MethodError, UnknownName
 from gaugeblock.programs.loading import function_in
@@ -117,14 +117,19 @@ class Attribution:
 def attribution(given: "str | Function | Method", task: Task, **params: Any) -> Attribution:
     """Run a method, with gradients on. Scores of nodes are lifted to edges, scores of edges pooled to nodes.
 
-    Raises MethodError where the method raises, exits, leaves the model (which is put back) or the task changed, misses
+    Raises MethodError where the method raises, exits, leaves the model or the task changed (both are put back), misses
     a name, or gives something that is no number, InputError where the metric has no gradient and the method needs one;
     names that do not exist are warned about (`UnknownScores`) and dropped.
     """
     chosen = get_method(given)
     called = f"method {chosen.name!r}"
     try:
-        with torch.inference_mode(False), torch.enable_grad(), left_unchanged(task.model, called):
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            left_unchanged(task.model, called),
+            task_unchanged(task, called),
+        ):
             scores = chosen.function(task, **params)
     except GaugeblockError:
         raise

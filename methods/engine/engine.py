@@ -70,6 +70,20 @@ class Engine:
         self.forwards = 2.0
         self.backwards = 0.0
         self._clean = clean
+        self._made = self._kept()
+
+    def changed(self) -> list[str]:
+        """Which of the attributes that methods look at have been replaced, or written to, since the engine was made."""
+        return [name for name, state in self._kept().items() if state != self._made[name]]
+
+    def _kept(self) -> dict[str, tuple[tuple[int, int], ...]]:
+        """Where the tensors of each attribute are, and how often each was written to."""
+        runs = {"clean_run": self.clean_run, "corrupted_run": self.corrupted_run}
+        tensors = {"ablated": [self.ablated], "difference": [self.difference]}
+        for name, run_ in runs.items():
+            flat = (x for value in vars(run_).values() for x in (value if isinstance(value, tuple) else (value,)))
+            tensors[name] = [x for x in flat if x is not None]
+        return {name: tuple((x.data_ptr(), x._version) for x in some) for name, some in tensors.items()}
 
     @property
     def clean_logits(self) -> Float[Tensor, "pair pos vocab"]:

@@ -239,6 +239,31 @@ def leaves_a_hook(task: Task) -> dict[str, float]:
     return good(task)
 
 
+def halves_logits(task: Task) -> dict[str, float]:
+    task.engine.clean_logits.div_(2)
+    return good(task)
+
+
+def negates_the_difference(task: Task) -> dict[str, float]:
+    task.engine.difference = -task.engine.difference
+    return good(task)
+
+
+def writes_a_stream(task: Task) -> dict[str, float]:
+    task.engine.clean_run.stream[1][0] = 0
+    return good(task)
+
+
+def writes_tokens(task: Task) -> dict[str, float]:
+    task.corrupted[:] = task.clean
+    return good(task)
+
+
+def grades_nothing(task: Task) -> dict[str, float]:
+    task.positions.zero_()
+    return good(task)
+
+
 def exits(task: Task) -> dict[str, float]:
     raise SystemExit(3)
 
@@ -265,6 +290,11 @@ def exits(task: Task) -> dict[str, float]:
         (changes_the_model, "leaves the model changed"),
         (leaves_a_flag, "leaves the model changed: cfg.use_attn_result"),
         (leaves_a_hook, "leaves the model changed: 1 hooks left behind"),
+        (halves_logits, "leaves the task changed: engine.clean_run; work on a clone"),
+        (negates_the_difference, "leaves the task changed: engine.difference"),
+        (writes_a_stream, "leaves the task changed: engine.clean_run"),
+        (writes_tokens, "leaves the task changed: corrupted"),
+        (grades_nothing, "leaves the task changed: positions"),
         (exits, "raised SystemExit: 3"),
     ],
     ids=lambda x: getattr(x, "__name__", ""),
@@ -314,6 +344,16 @@ def test_what_a_method_changes_is_put_back(function) -> None:  # type: ignore[no
         assert torch.equal(task.model(task.clean), before)
         assert task.model.cfg.use_attn_result == flag
         assert not any(point.fwd_hooks or point._forward_hooks for point in task.model.hook_points())
+
+
+@pytest.mark.parametrize(
+    "function", [halves_logits, negates_the_difference, writes_a_stream, writes_tokens, grades_nothing]
+)
+def test_what_a_method_changes_in_its_task_is_put_back(function) -> None:  # type: ignore[no-untyped-def]
+    task = random_task({})
+    with pytest.raises(MethodError, match="leaves the task changed"):
+        run_method(function, task)
+    assert run_method("edge_patching", task) == run_method("edge_patching", random_task({}))
 
 
 def test_methods_by_name_file_and_function(tmp_path) -> None:  # type: ignore[no-untyped-def]
