@@ -1,14 +1,15 @@
 """The files of a results folder: where each record stands, written whole or not at all."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from gaugeblock.compiled.writing import write_text
-from gaugeblock.programs.errors import FileError
+from gaugeblock.programs.errors import FileError, InputError
 from gaugeblock.results.records import SCHEMA_VERSION, CaseRecord, Result
 
 AnyRecord = TypeVar("AnyRecord", CaseRecord, Result)
@@ -150,6 +151,31 @@ def remove_leftovers(out: str | Path) -> None:
     ):
         for path in Path(out).glob(pattern):
             path.unlink(missing_ok=True)
+
+
+def check_folders(out: str | Path, methods: Iterable[str]) -> None:
+    """Raise InputError where two methods would share a folder of results, here or on a system that ignores case.
+
+    Methods whose results are in `out` already count too.
+    """
+    owners: dict[str, str] = {}
+    for name in methods:
+        if (other := owners.setdefault(_folded(name), name)) != name:
+            raise InputError(_share(name, other, "a folder of results"))
+    for folder in sorted(Path(out).glob("results/*/")):
+        name, path = owners.get(_folded(folder.name)), next(folder.glob("*.json"), None)
+        there = None if name is None or path is None else result_fields(path, ["method"])
+        if name is not None and there is not None and there["method"] != name:
+            raise InputError(_share(name, str(there["method"])[:200], f"the folder {folder}"))
+
+
+def _share(name: str, other: str, what: str) -> str:
+    return f"the methods {name!r} and {other!r} would share {what}; rename one, in more than case or punctuation"
+
+
+def _folded(name: str) -> str:
+    """Equal for names that make one folder on some file system."""
+    return unicodedata.normalize("NFKC", _slug(name)).casefold()
 
 
 def _slug(name: str) -> str:

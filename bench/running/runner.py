@@ -19,7 +19,7 @@ from gaugeblock.compiled.writing import write_text
 from gaugeblock.evaluation.scores import check_resamples
 from gaugeblock.programs.errors import FileError, GaugeblockError, WriteError, check_seed
 from gaugeblock.results.failures import failures_text
-from gaugeblock.results.files import read_result, remove_leftovers, result_fields
+from gaugeblock.results.files import check_folders, read_result, remove_leftovers, result_fields
 from gaugeblock.results.records import Result
 from gaugeblock.running.backends import CLUSTERS, Pool, checked, opened
 from gaugeblock.running.devices import chosen_device
@@ -169,16 +169,15 @@ def _plan(
     if len(named) < len(methods):
         raise GaugeblockError(f"two of the methods have the same name; they are {', '.join(sorted(named))}")
     folder = str(Path(out).absolute())
+    check_folders(folder, named)
     jobs = [
         Job.of(method, name, case, ablation, seed, folder, time_limit, resamples)
         for case in ids
         for name, method in named.items()
         for seed in dict.fromkeys(seeds)
     ]
-    if len({job.file for job in jobs}) < len(jobs):
-        raise GaugeblockError(
-            f"two of these methods would write the same files; rename one: {', '.join(sorted(named))}"
-        )
+    if len({job.file.casefold() for job in jobs}) < len(jobs):
+        raise GaugeblockError(f"two of these cases would write the same files: {', '.join(sorted(ids))[:1000]}")
     return jobs
 
 

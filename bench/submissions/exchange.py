@@ -30,7 +30,7 @@ from gaugeblock.evaluation.entrants import entrant_names
 from gaugeblock.evaluation.evaluate import rescore
 from gaugeblock.methods.registry import lift, pool
 from gaugeblock.programs.errors import FileError, InputError, MethodError, UnknownName
-from gaugeblock.results.files import case_path, holds_case, read_result, result_path, write_json
+from gaugeblock.results.files import case_path, check_folders, holds_case, read_result, result_path, write_json
 from gaugeblock.results.provenance import stamp
 from gaugeblock.results.records import Result
 from gaugeblock.results.untrusted import quoted, strict_json
@@ -63,6 +63,7 @@ def import_scores(
 
     Raises:
         FileError: no such file, a pickle, or a file of another model.
+        InputError: the name differs in case only from that of a method whose results are in the folder.
         MethodError: the name is taken by a method of gaugeblock.
     """
     if method in entrant_names():
@@ -71,6 +72,7 @@ def import_scores(
     file = result_path(out, method, built.id, ablation, seed)
     if file.exists() and (there := read_result(file).method) != method:
         raise MethodError(f"{file} is the result of {there!r}, whose name makes the same file name; use another one")
+    check_folders(out, [method])
     graph = built.model.graph
     scores = read_eap_ig(path, graph, level)
     edges = scores if level == "edges" else lift(scores, graph.edges, signed)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from gaugeblock.programs.errors import FileError, GaugeblockError, UnknownName
 from gaugeblock.results.files import case_path, certificate_path, read_case, read_result, result_paths
 from gaugeblock.running import jobs, runner
 
+EDGES = ["embed->a0.h0.q", "embed->a0.h0.k", "embed->a0.h0.v", "a0.h0->logits", "embed->logits"]
 SUPPORT = Path(__file__).resolve().parents[2] / "support"
 
 
@@ -179,6 +181,37 @@ def test_impossible_runs_are_refused_before_anything_happens(stand_ins, tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="file"):
         runner.run(["steady"], ["alpha"], tmp_path / "file", workers=1)
+
+
+def named(name: str) -> Callable[..., dict[str, float]]:
+    """A stand-in of this name."""
+
+    def method(task: Any) -> dict[str, float]:
+        return dict.fromkeys(EDGES, 1.0)
+
+    method.__name__ = name
+    return method
+
+
+SHARED = [("mine", "Mine"), ("mine", "MINE"), ("a b", "a/b"), ("a:b", "A-b"), ("straße", "STRASSE"), (".x", "x")]
+SHARED += [("\N{LATIN SMALL LIGATURE FI}t", "fit"), ("\N{KELVIN SIGN}", "k")]
+
+
+@pytest.mark.parametrize(("one", "other"), SHARED)
+def test_methods_that_would_share_a_folder_are_refused(run, tmp_path, one, other):
+    words = "would share a folder of results; rename one"
+    with pytest.raises(GaugeblockError, match=words) as refused:
+        run([named("apart"), named(one), named(other)])
+    assert repr(one) in str(refused.value)
+    assert repr(other) in str(refused.value)
+    assert not (tmp_path / "out").exists()
+    # and from run to run, though this file system may tell them apart
+    assert {r.status for r in run([named(one)]).values()} == {"ok"}
+    before = contents(tmp_path / "out")
+    with pytest.raises(GaugeblockError, match=r"would share the folder .*/out/results/"):
+        run([named("apart"), named(other)])
+    assert contents(tmp_path / "out") == before
+    assert {r.status for r in run([named(one), named("apart")]).values()} == {"ok"}
 
 
 def test_suites_and_case_ids_mix():
