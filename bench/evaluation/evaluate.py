@@ -45,7 +45,7 @@ def evaluate(
         method: a registered name, "file.py:function", or a function (task, **params) -> scores.
         case: a case or its id.
         ablation: what an ablated edge carries: "resample", "donor", "mean" or "zero".
-        seed: for whatever the method draws at random.
+        seed: for whatever the method draws at random; draws on different cases are independent of each other.
         resamples: run the method again on so many bootstrap resamples of the pairs, each with a seed of its own, and
             say how far the circuits agree; 0, or at least 2.
         params: of the method.
@@ -188,4 +188,5 @@ def make_task(case: "Case", ablation: str, seed: int, chosen: Int[torch.Tensor, 
         pad_token=model.pad,
         donor_seed=pairs.donor_seed,
         seed=seed,
+        stream=case.id,
     )

@@ -71,6 +71,22 @@ def test_the_same_seed_gives_the_same_result_and_the_unit_does_not_matter(case):
     assert gb.evaluate(arbitrary, case, scale=1e-12).scores == first.scores
 
 
+def test_what_a_method_draws_on_one_case_says_nothing_of_another():
+    drawn = {}
+
+    def draws(task):
+        drawn[len(drawn)] = task.rng.random(2000)
+        return dict.fromkeys(task.graph.edges, 1.0)
+
+    for name in ("hist", "hist/permute+pad#1", "frac_prevs"):
+        for seed in (0, 1):
+            gb.evaluate(draws, name, seed=seed)
+    gb.evaluate(draws, "hist")
+    assert (drawn.pop(6) == drawn[0]).all()
+    between = np.corrcoef(list(drawn.values())) - np.eye(6)
+    assert np.abs(between).max() < 0.1  # 4 standard deviations
+
+
 def test_faithfulness_is_that_of_the_circuit_run_with_plain_hooks(case):
     """At the true size, with the oracle's circuit and one edge of it missing, against TransformerLens hooks."""
     truth, model, pairs = case.truth("resample"), case.model, case.pairs
