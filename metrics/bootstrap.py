@@ -49,8 +49,8 @@ def mean_interval(
     1 away or as far as the farthest one seen. The interval then has a width also where all clusters are equal; without
     bounds it is None there. The result does not depend on the order of the units.
 
-    Nominal 95 % intervals of skill cover 98 % on average over 31 methods with 4 programs (91 % at least), 97 % with 41;
-    those of the percentile bootstrap 71 % and 92 %, and 12 % where nearly all are perfect
+    Nominal 95 % intervals of skill cover 98 % on average over 31 methods with 4 programs (92 % at least), 97 % with 41;
+    those of the percentile bootstrap 71 % and 92 %, and 9 % where nearly all are perfect
     (benchmarks/bench_statistics.py).
 
     Args:

@@ -83,8 +83,8 @@ def pair_intervals(
         halves = stdtrit(np.maximum(n - 1, 1), 0.975) * standard_errors(totals, counts)
         for j, (k, mean, half) in enumerate(zip(n.tolist(), means.tolist(), halves.tolist()), start=i + 1):
             if k:
-                spread = (mean - half, mean + half) if k > 1 and half > 0 else (None, None)
-                intervals[i, j] = Interval(mean, *spread, k)
+                low, high = (mean - half, mean + half) if k > 1 and half > 0 else (None, None)
+                intervals[i, j] = Interval(mean, low, high, k)
     return intervals
 
 
