@@ -163,10 +163,10 @@ def check_folders(out: str | Path, methods: Iterable[str]) -> None:
         if (other := owners.setdefault(_folded(name), name)) != name:
             raise InputError(_share(name, other, "a folder of results"))
     for folder in sorted(Path(out).glob("results/*/")):
-        name, path = owners.get(_folded(folder.name)), next(folder.glob("*.json"), None)
-        there = None if name is None or path is None else result_fields(path, ["method"])
-        if name is not None and there is not None and there["method"] != name:
-            raise InputError(_share(name, str(there["method"])[:200], f"the folder {folder}"))
+        asked, path = owners.get(_folded(folder.name)), next(folder.glob("*.json"), None)
+        there = None if asked is None or path is None else result_fields(path, ["method"])
+        if asked is not None and there is not None and there["method"] != asked:
+            raise InputError(_share(asked, str(there["method"])[:200], f"the folder {folder}"))
 
 
 def _share(name: str, other: str, what: str) -> str:
