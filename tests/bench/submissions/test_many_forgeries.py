@@ -14,7 +14,7 @@ from gaugeblock.results.files import read_result, write_json
 from support.submissions import CASES, edit, first_result, reasons, rename, seal, sign
 
 CASE = CASES[1]
-LONGEST = 10.0  # seconds
+LONGEST = 10.0  # seconds of this process, whatever else the machine does
 Forgery = tuple[str, Callable[[Path], Any]]
 
 
@@ -227,10 +227,10 @@ def test_no_forgery_is_accepted_and_none_takes_long(honest: Path, tmp_path: Path
             forge(copy)
         except (TypeError, KeyError, AttributeError, ValueError):
             sign(copy)
-        start = time.perf_counter()
+        start = time.process_time()
         if not reasons(copy, rerun_own=True):
             accepted.append(kind)
-        if time.perf_counter() - start > LONGEST:
+        if time.process_time() - start > LONGEST:
             slow.append(kind)
         shutil.rmtree(copy)
     assert not accepted
