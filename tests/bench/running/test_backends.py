@@ -56,9 +56,10 @@ def start(
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 300) -> str:
-    """Waits for the end of a process and all it has started; returns what it said."""
+    """Waits for the end of a process and all it has started; returns what it said beside how far it was."""
     try:
-        return process.communicate(timeout=seconds)[1]
+        said = process.communicate(timeout=seconds)[1]
+        return "".join(line for line in said.splitlines(keepends=True) if not line.startswith("building "))
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
