@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gaugeblock.cases.case import case
 from gaugeblock.evaluation.evaluate import rescore
 from gaugeblock.methods.registry import pool
 from gaugeblock.results.files import read_result, write_json
 from support.submissions import CASES, edit, first_result, reasons, rename, seal, sign
+
+pytestmark = pytest.mark.slow  # half a minute; the kinds are tested one by one in test_tampering
 
 CASE = CASES[1]
 LONGEST = 10.0  # seconds of this process, whatever else the machine does
